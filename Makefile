@@ -1,0 +1,73 @@
+# Everything runs in a virtual environment inside the checkout; Python and make are all it needs.
+# Each target sets up what it needs first, and may be interrupted and run again.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+# The exact tested versions. Python 3.10 has its own list: newer releases of some packages left it.
+PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+CONSTRAINTS ?= $(firstword $(wildcard constraints/python-$(PYTHON_VERSION).txt) constraints.txt)
+
+# One thread per test process: two processes of many threads each are slower than two of one.
+FAST_TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
+
+.DEFAULT_GOAL := help
+.PHONY: help env demo mini data test test-slow test-torch lint clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+env: $(STAMP) ## create or update the environment
+
+# The stamp is written last, so an interrupted set-up continues at the next call.
+$(STAMP): pyproject.toml $(CONSTRAINTS) mae_bench_mmcv_ops.pth
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 10) <= sys.version_info[:2] < (3, 14) else \
+		"mae_bench needs Python 3.10 to 3.13, and $(PYTHON) is %d.%d: make PYTHON=python3.11 …" \
+		% sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -c $(CONSTRAINTS) -e ".[dev,slurm]"
+	# Both OpenCV packages are pulled in and write the same files. The headless one has to be last:
+	# the other one needs libGL, which servers often lack.
+	$(BIN)/python -m pip install -q --no-deps --force-reinstall -c $(CONSTRAINTS) \
+		opencv-python-headless
+	touch $@
+
+demo: env ## the main job end to end on the small built-in data
+	$(BIN)/python tools/run_suite.py configs/suite/demo.yaml --work-dir work_dirs/demo
+
+mini: env ## the mini suite
+	$(BIN)/python tools/run_suite.py configs/suite/mini.yaml --work-dir work_dirs/mini
+
+data: env ## write the small built-in data to data/miniworld
+	$(BIN)/python tools/make_miniworld.py data/miniworld
+
+test: env ## the fast tests
+	$(FAST_TESTS)
+
+test-slow: env ## the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+# For example: make test-torch TORCH=2.11.0 VISION=0.26.0
+test-torch: ## the fast tests on another torch: TORCH=2.11.0 VISION=0.26.0
+	@test -n "$(TORCH)" -a -n "$(VISION)" || \
+		{ echo "usage: make test-torch TORCH=2.11.0 VISION=0.26.0"; exit 2; }
+	mkdir -p .venv-torch-$(TORCH)
+	@# setuptools is left to torch, whose releases bound it differently
+	sed -e 's/^torch===.*/torch===$(TORCH)/' -e 's/^torchvision===.*/torchvision===$(VISION)/' \
+		-e '/^setuptools==/d' $(CONSTRAINTS) > .venv-torch-$(TORCH)/wanted.txt
+	@# replaced only when it changed, so that the environment is not installed again each time
+	cmp -s .venv-torch-$(TORCH)/wanted.txt .venv-torch-$(TORCH)/constraints.txt || \
+		cp .venv-torch-$(TORCH)/wanted.txt .venv-torch-$(TORCH)/constraints.txt
+	$(MAKE) test VENV=.venv-torch-$(TORCH) CONSTRAINTS=.venv-torch-$(TORCH)/constraints.txt
+
+lint: env ## style, types and spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/codespell
+
+clean: ## remove environments, caches and builds; data and work_dirs stay
+	rm -rf .venv .venv-torch-* .pytest_cache .mypy_cache .ruff_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,46 @@
+"""What all commands share: one clear line for a mistake, a traceback only where it helps."""
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from .quiet import hide_host_library_noise
+
+# On import, not in run_command: a worker process started with "spawn" imports the command's module
+# and with it this one, but never runs the command.
+hide_host_library_noise()
+
+TRACEBACK_VARIABLE = "MAE_BENCH_TRACEBACK"
+
+
+def run_command(main: Callable[[], int | None]) -> None:
+    """Run a command and exit with its code.
+
+    An exception ends in one line on standard error and exit code 2; the traceback is shown only
+    where the environment variable ``MAE_BENCH_TRACEBACK`` is set. Ctrl-C ends with code 130.
+    """
+    try:
+        sys.exit(main() or 0)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        if os.environ.get(TRACEBACK_VARIABLE):
+            raise
+        print(f"error: {_one_line(error)}", file=sys.stderr)
+        if not isinstance(error, (ValueError, FileNotFoundError)):
+            # Not one of the mistakes we look for: somebody will want to see where it came from.
+            print(f"  where: {_origin(error)}; {TRACEBACK_VARIABLE}=1 shows all", file=sys.stderr)
+        sys.exit(2)
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: {text}"
+
+
+def _origin(error: BaseException) -> str:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{Path(frame.filename).name}:{frame.lineno}"

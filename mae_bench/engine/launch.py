@@ -1,0 +1,183 @@
+"""From a config file and command-line options to a runner, with every slip named first."""
+
+import difflib
+import inspect
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+from ..results.record import write_json_atomic
+
+REQUIRED_KEYS = ("model", "work_dir", "default_scope")
+RUNNER_KEYS = set(inspect.signature(Runner.__init__).parameters) - {"self", "cfg"}
+STATE_NAME = "run.json"
+
+
+def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Config:
+    """Read a config and apply ``--cfg-options``.
+
+    Args:
+        path: config file in MMEngine's pure-Python style.
+        overrides: dotted key -> value.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a required key is missing; a top-level key looks like a misspelt one; an
+            override names a key that neither stands in the config nor is an argument of the
+            class there.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such config file")
+    cfg = Config.fromfile(str(path))
+    for key in REQUIRED_KEYS:
+        if key != "work_dir" and key not in cfg:
+            raise ValueError(f"{path}: key '{key}' is missing{_suggestion(key, cfg)}")
+    for key in cfg:
+        if key in RUNNER_KEYS:
+            continue
+        close = difflib.get_close_matches(key, RUNNER_KEYS, n=1, cutoff=0.85)
+        if close and close[0] not in cfg:
+            raise ValueError(f"{path}: unknown key '{key}'; did you mean '{close[0]}'?")
+    for key in overrides or {}:
+        _check_override(cfg, key, path)
+    cfg.merge_from_dict(overrides or {})
+    cfg.overrides = dict(overrides or {})
+    return cfg
+
+
+def _suggestion(key: str, known: Any) -> str:
+    close = difflib.get_close_matches(key, [str(k) for k in known], n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def _check_override(cfg: Config, key: str, path: Path) -> None:
+    """Raise ValueError where an override would silently add a key that nothing reads."""
+    node: Any = cfg
+    walked: list[str] = []
+    for part in key.split("."):
+        here = ".".join(walked) or "the config"
+        if isinstance(node, (list, tuple)):
+            if not part.isdigit() or int(part) >= len(node):
+                raise ValueError(
+                    f"{path}: override '{key}': {here} is a list of {len(node)}, use an index"
+                )
+            node = node[int(part)]
+        elif hasattr(node, "keys"):
+            if part not in node:
+                known = set(node) | _arguments(node)
+                if part in known and part == key.split(".")[-1]:
+                    return
+                raise ValueError(
+                    f"{path}: override '{key}': {here} has no key '{part}'"
+                    f"{_suggestion(part, known)}"
+                )
+            node = node[part]
+        else:
+            raise ValueError(f"{path}: override '{key}': {here} is a plain value, not a dict")
+        walked.append(part)
+
+
+def _arguments(node: Any) -> set[str]:
+    """Argument names of the class a config dict builds; empty where it names none."""
+    target = node.get("type")
+    if not inspect.isclass(target):
+        return RUNNER_KEYS if target is None and "default_scope" in node else set()
+    names: set[str] = set()
+    for parent in target.__mro__[:-1]:
+        parameters = inspect.signature(parent.__init__).parameters
+        names |= set(parameters)
+        # What a class takes as **kwargs it hands to its parent.
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            break
+    return names - {"self", "args", "kwargs"}
+
+
+def initialise_backbone(cfg: Config, checkpoint: str | Path) -> None:
+    """Make the model's backbone start from a checkpoint file.
+
+    Raises:
+        FileNotFoundError: no such file.
+    """
+    if not Path(checkpoint).is_file():
+        raise FileNotFoundError(f"{checkpoint}: no such checkpoint file")
+    cfg.model.backbone.init_cfg = dict(
+        type="mae_bench.PretrainedBackbone", checkpoint=str(checkpoint)
+    )
+    cfg.checkpoint_file = str(checkpoint)
+
+
+def use_mixed_precision(cfg: Config) -> None:
+    """Train in mixed precision: bfloat16 where the GPU has it, else float16 with scaling.
+
+    Raises:
+        ValueError: there is no GPU; MMEngine has mixed precision for GPUs only.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        raise ValueError("--amp needs a GPU and there is none; leave it out to train in float32")
+    bfloat16 = torch.cuda.is_bf16_supported()
+    cfg.optim_wrapper.type = "AmpOptimWrapper"
+    cfg.optim_wrapper.dtype = "bfloat16" if bfloat16 else "float16"
+    if not bfloat16:
+        cfg.optim_wrapper.loss_scale = "dynamic"
+
+
+def claim_work_dir(cfg: Config, resume: bool) -> None:
+    """Make the work directory this run's own, or refuse.
+
+    The config, its overrides and its checkpoint are kept in ``run.json``; only a run of the same
+    may go on there.
+
+    Raises:
+        ValueError: the directory belongs to another run, or to this one and ``resume`` is not set.
+    """
+    work_dir = Path(cfg.work_dir)
+    state_file = work_dir / STATE_NAME
+    identity = {
+        "config": cfg.pretty_text,
+        "overrides": {key: str(value) for key, value in cfg.overrides.items()},
+        "checkpoint": cfg.get("checkpoint_file"),
+    }
+    for volatile in ("work_dir", "launcher", "resume"):
+        identity["config"] = "\n".join(
+            line
+            for line in identity["config"].splitlines()
+            if not line.startswith(f"{volatile} = ")
+        )
+    if state_file.is_file():
+        import json
+
+        before = json.loads(state_file.read_text(encoding="utf-8"))
+        changed = [key for key in identity if before.get(key) != identity[key]]
+        if changed:
+            raise ValueError(
+                f"{work_dir}: holds a run with another {' and '.join(changed)}; choose another "
+                "--work-dir (nothing was changed)"
+            )
+        if not resume:
+            raise ValueError(
+                f"{work_dir}: this run was started there before; add --resume to go on, or choose "
+                "another --work-dir (nothing was changed)"
+            )
+    elif work_dir.is_dir() and any(work_dir.glob("*.pth")):
+        raise ValueError(
+            f"{work_dir}: holds checkpoints of an unknown run; choose another --work-dir"
+        )
+    work_dir.mkdir(parents=True, exist_ok=True)
+    write_json_atomic(identity, state_file)
+
+
+def check_data_folders(cfg: Config) -> None:
+    """Raise FileNotFoundError where the folder of a data loader is missing, with the fix."""
+    for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        dataset = (cfg.get(loader) or {}).get("dataset") or {}
+        while "dataset" in dataset:
+            dataset = dataset["dataset"]
+        root = dataset.get("data_root")
+        if root and not Path(root).is_dir():
+            fix = "run `make data`" if "miniworld" in str(root) else "put or link the data there"
+            raise FileNotFoundError(f"{root}: no such folder ({loader}.dataset.data_root): {fix}")

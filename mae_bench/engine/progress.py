@@ -1,0 +1,43 @@
+"""How far a run is, for whoever watches it from outside."""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from ..registry import HOOKS
+
+
+@HOOKS.register_module()
+class ProgressFile(Hook):
+    """Write ``progress.json`` into the work directory: ``{"step": i, "total": n, "loss": x}``.
+
+    Args:
+        seconds: least time between two writes.
+    """
+
+    def __init__(self, seconds: float = 3.0) -> None:
+        self.seconds = seconds
+        self.last_write = 0.0
+
+    @master_only
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
+    ) -> None:
+        """Write at most every ``seconds``; only then is the loss read from the device."""
+        now = time.monotonic()
+        if now - self.last_write < self.seconds:
+            return
+        self.last_write = now
+        state: dict[str, float] = {"step": runner.iter + 1, "total": runner.max_iters}
+        if outputs and "loss" in outputs:
+            state["loss"] = float(outputs["loss"].detach())
+        path = Path(runner.work_dir, "progress.json")
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(state))
+        os.replace(temporary, path)

@@ -1,0 +1,98 @@
+"""The run card: what a run really uses, printed before it starts and kept in its record."""
+
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmengine.runner import Runner
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
+
+from ..registry import HOOKS
+
+# PyTorch counts its fused attention kernels for GPUs, but not the one for CPUs.
+CPU_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: sdpa_flop}
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model inside a distributed wrapper, or the model itself."""
+    return model.module if is_model_wrapper(model) else model
+
+
+def precision_in_use(optim_wrapper: OptimWrapper) -> str:
+    """Number format of the forward pass, from the wrapper that will run it."""
+    if not isinstance(optim_wrapper, AmpOptimWrapper):
+        return "float32"
+    dtype = optim_wrapper.cast_dtype
+    if dtype is None:
+        dtype = torch.get_autocast_dtype("cuda" if torch.cuda.is_available() else "cpu")
+    return f"mixed {str(dtype).removeprefix('torch.')}"
+
+
+@torch.no_grad()
+def count_forward_flops(model: nn.Module, data_batch: dict[str, Any]) -> float:
+    """Floating-point operations of a forward pass on one image, a multiply-add counting as two.
+
+    The model is put back as it was and the random state is kept, so counting changes no result.
+
+    Args:
+        model: an MMEngine model that takes ``mode="tensor"``.
+        data_batch: a batch from the training loader.
+
+    Returns:
+        operations per image, without those of heads that need labels.
+    """
+    training = model.training
+    devices = list(range(torch.cuda.device_count()))
+    with torch.random.fork_rng(devices):
+        model.eval()
+        # One image, so that images of several sizes need not be padded to one.
+        data = model.data_preprocessor({key: value[:1] for key, value in data_batch.items()}, False)
+        with FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter:
+            model(data["inputs"], data.get("data_samples"), mode="tensor")
+    model.train(training)
+    return float(counter.get_total_flops())
+
+
+@HOOKS.register_module()
+class RunCard(Hook):
+    """Log effective batch, peak lr, precision, parameters and FLOPs, and keep them for the record.
+
+    The card is ``runner.run_card``, a flat dict of JSON values.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        """Everything that is known before the first batch."""
+        model = unwrap(runner.model)
+        wrapper = runner.optim_wrapper
+        accumulation = getattr(wrapper, "_accumulative_counts", 1)
+        groups = wrapper.optimizer.param_groups
+        parameters = list(model.parameters())
+        runner.run_card = {
+            "model": type(model).__name__,
+            "effective_batch": runner.train_dataloader.batch_size
+            * runner.world_size
+            * accumulation,
+            "processes": runner.world_size,
+            "accumulation": accumulation,
+            "peak_lr": max(group.get("initial_lr", group["lr"]) for group in groups),
+            "precision": precision_in_use(wrapper),
+            "optimizer": type(wrapper.optimizer).__name__,
+            "parameters": sum(p.numel() for p in parameters),
+            "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
+            "iterations": runner.max_iters,
+            "training_samples": len(runner.train_dataloader.dataset),
+        }
+        self.counted = False
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Count operations on the first batch, then print the card."""
+        if self.counted:
+            return
+        self.counted = True
+        flops = count_forward_flops(unwrap(runner.model), data_batch)
+        runner.run_card["forward_gflops_per_image"] = round(flops / 1e9, 6)
+        lines = [f"  {key.replace('_', ' ')}: {value}" for key, value in runner.run_card.items()]
+        runner.logger.info("run card\n" + "\n".join(lines))

@@ -1,0 +1,90 @@
+"""Corruption error: the robustness figure of ImageNet-C."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from mmengine.evaluator import BaseMetric
+
+from ..registry import METRICS
+
+# Top-1 error of AlexNet on each corruption, mean over the five severities (Hendrycks and
+# Dietterich 2019; the figures as published with AugMix). By name: an order cannot be mixed up.
+ALEXNET_ERRORS = {
+    "gaussian_noise": 0.886428,
+    "shot_noise": 0.894468,
+    "impulse_noise": 0.922640,
+    "defocus_blur": 0.819880,
+    "glass_blur": 0.826268,
+    "motion_blur": 0.785948,
+    "zoom_blur": 0.798360,
+    "snow": 0.866816,
+    "frost": 0.826572,
+    "fog": 0.819324,
+    "brightness": 0.564592,
+    "contrast": 0.853204,
+    "elastic_transform": 0.646056,
+    "pixelate": 0.717840,
+    "jpeg_compression": 0.606500,
+}
+
+
+def mean_corruption_error(errors: dict[str, float]) -> float:
+    """mCE: the mean of the 15 corruptions' errors, each over AlexNet's.
+
+    Args:
+        errors: top-1 error rate in 0..1 (mean over severities 1 to 5) by corruption name. Others
+            than the 15, such as the four extra corruptions of the set, do not count.
+
+    Returns:
+        percent; AlexNet has 100.
+
+    Raises:
+        ValueError: one of the 15 is missing, or an error is no rate.
+
+    Source: Hendrycks and Dietterich 2019; MAE Table 13 reports this figure.
+    """
+    missing = sorted(set(ALEXNET_ERRORS) - set(errors))
+    if missing:
+        raise ValueError(
+            f"mCE needs all 15 corruptions; missing: {', '.join(missing)}. Use the mean of the "
+            "errors that are there, and say that it is not an mCE"
+        )
+    for name in ALEXNET_ERRORS:
+        if not 0 <= errors[name] <= 1:
+            raise ValueError(f"error of {name} is {errors[name]}, not a rate in 0..1")
+    ratios = [errors[name] / alexnet for name, alexnet in ALEXNET_ERRORS.items()]
+    return 100 * sum(ratios) / len(ratios)
+
+
+@METRICS.register_module()
+class CorruptionError(BaseMetric):
+    """Top-1 error by corruption, in percent, over images that carry corruption and severity.
+
+    Gives ``corruption_error/<name>`` for each corruption, the mean over its severities;
+    ``corruption_error/mean``, the plain mean over corruptions, which is no mCE; and
+    ``corruption_error/mCE`` where all 15 corruptions of ImageNet-C are there.
+    """
+
+    default_prefix = "corruption_error"
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
+        """Collect (corruption, severity, wrong or not) of each image."""
+        for sample in data_samples:
+            wrong = int(sample["pred_score"].argmax() != sample["gt_label"])
+            self.results.append((sample["corruption"], sample["severity"], wrong))
+
+    def compute_metrics(self, results: list[tuple[str, int, int]]) -> dict[str, float]:
+        """Mean over images, then over severities, then over corruptions."""
+        cells: dict[str, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+        for corruption, severity, wrong in results:
+            cells[corruption][severity].append(wrong)
+        errors = {}
+        for corruption, severities in cells.items():
+            rates = [sum(wrong) / len(wrong) for wrong in severities.values()]
+            errors[corruption] = sum(rates) / len(rates)
+        metrics = {name: 100 * error for name, error in errors.items()}
+        metrics["mean"] = 100 * sum(errors.values()) / len(errors)
+        if set(ALEXNET_ERRORS) <= set(errors):
+            metrics["mCE"] = mean_corruption_error(errors)
+        return metrics

@@ -1,0 +1,82 @@
+"""From the single scale of a plain ViT to the levels of a feature pyramid."""
+
+from collections.abc import Sequence
+
+from mmcv.cnn import build_norm_layer
+from mmengine.model import BaseModule
+from timm.layers import lecun_normal_
+from torch import Tensor, nn
+
+from ..registry import MODELS
+
+
+@MODELS.register_module()
+class FeaturePyramidAdapter(BaseModule):
+    """Resample the taps of a ViT, all of one stride, to the strides of FPN or UperNet.
+
+    Tap i goes to ``strides[i]``: x4 is two transposed convolutions with a norm and GELU between,
+    x2 one transposed convolution, x1 the identity, and x1/k max-pooling over k x k.
+
+    Args:
+        embed_dim: width D of the backbone.
+        patch_size: stride of the taps in pixels.
+        strides: stride wanted for each tap.
+        norm_cfg: norm between the two convolutions of x4: ``dict(type="GN", num_groups=32)`` in
+            the published COCO code, ``dict(type="SyncBN")`` in the ADE20K one.
+
+    Raises:
+        ValueError: a stride that is not 1/4, 1/2, or a whole multiple of the patch size.
+
+    Source: MAE, Appendix A.3 (following Li et al. 2021, arXiv 2111.11429) and A.4 (BEiT).
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        patch_size: int,
+        strides: Sequence[int] = (4, 8, 16, 32),
+        norm_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg=None)
+        self.levels = nn.ModuleList(
+            self._level(embed_dim, patch_size, stride, norm_cfg or dict(type="BN"))
+            for stride in strides
+        )
+
+    @staticmethod
+    def _level(dim: int, patch_size: int, stride: int, norm_cfg: dict) -> nn.Module:
+        if patch_size == 4 * stride:
+            return nn.Sequential(
+                nn.ConvTranspose2d(dim, dim, 2, 2),
+                build_norm_layer(norm_cfg, dim)[1],
+                nn.GELU(),
+                nn.ConvTranspose2d(dim, dim, 2, 2),
+            )
+        if patch_size == 2 * stride:
+            return nn.ConvTranspose2d(dim, dim, 2, 2)
+        if patch_size == stride:
+            return nn.Identity()
+        if stride % patch_size == 0:
+            return nn.MaxPool2d(stride // patch_size)
+        finer = "".join(f"{patch_size // k}, " for k in (4, 2) if patch_size % k == 0)
+        raise ValueError(
+            f"cannot resample patches of {patch_size} pixels to stride {stride}: use "
+            f"{finer}or a multiple of {patch_size}"
+        )
+
+    def init_weights(self) -> None:
+        """Lecun-normal transposed convolutions with zero bias."""
+        for module in self.modules():
+            if isinstance(module, nn.ConvTranspose2d):
+                lecun_normal_(module.weight)
+                nn.init.zeros_(module.bias)
+        self._is_init = True
+
+    def forward(self, taps: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Taps (B, D, H/p, W/p), one per level -> (B, D, H/stride, W/stride) for each stride."""
+        if len(taps) != len(self.levels):
+            raise ValueError(
+                f"{len(taps)} taps for {len(self.levels)} pyramid levels: set the backbone's "
+                "out_indices and the adapter's strides to the same length"
+            )
+        return tuple(level(tap) for level, tap in zip(self.levels, taps, strict=True))

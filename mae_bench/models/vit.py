@@ -1,0 +1,393 @@
+"""The one Vision Transformer of every task.
+
+State-dict keys are timm's, so timm loads our files and we load its. A task asks for what it needs
+through ``output``; nothing else differs between pre-training, classification, detection and
+segmentation.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
+
+from ..registry import MODELS
+from .attention import Attention, merge_windows, partition_windows
+from .position import (
+    Grid,
+    RelativePositionBias,
+    resize_position_table,
+    sincos_position_table,
+)
+
+# Width, depth and heads. tiny and small: DeiT (Touvron et al. 2021, Table 1); base, large, huge:
+# ViT (Dosovitskiy et al. 2021, Table 1). MAE uses patch 16 for base and large, 14 for huge.
+SIZES = {
+    "tiny": dict(embed_dim=192, depth=12, num_heads=3),
+    "small": dict(embed_dim=384, depth=12, num_heads=6),
+    "base": dict(embed_dim=768, depth=12, num_heads=12),
+    "large": dict(embed_dim=1024, depth=24, num_heads=16),
+    "huge": dict(embed_dim=1280, depth=32, num_heads=16),
+}
+
+OUTPUTS = ("maps", "class_token", "mean", "tokens")
+LAYER_NORM_EPS = 1e-6
+
+
+def patchify(images: Tensor, patch_size: int) -> Tensor:
+    """Cut images into patches, pixels in the order (row, column, channel) of the MAE target.
+
+    Args:
+        images: (B, C, H, W).
+        patch_size: side p of a patch in pixels; must divide H and W.
+
+    Returns:
+        (B, H/p * W/p, p * p * C), patches row-major.
+
+    Raises:
+        ValueError: ``patch_size`` does not divide the image.
+    """
+    batch, channels, height, width = images.shape
+    p = patch_size
+    if height % p or width % p:
+        raise ValueError(
+            f"an input of {height}x{width} pixels cannot be cut into {p}x{p} patches: use a size "
+            f"that is a multiple of {p}, such as {max(height // p, 1) * p}x{max(width // p, 1) * p}"
+        )
+    x = images.reshape(batch, channels, height // p, p, width // p, p)
+    return x.permute(0, 2, 4, 3, 5, 1).reshape(batch, -1, p * p * channels)
+
+
+def unpatchify(patches: Tensor, grid: Grid, patch_size: int) -> Tensor:
+    """Undo :func:`patchify`: (B, rows * columns, p * p * C) -> (B, C, rows * p, columns * p)."""
+    batch = patches.shape[0]
+    x = patches.view(batch, *grid, patch_size, patch_size, -1)
+    return x.permute(0, 5, 1, 3, 2, 4).reshape(
+        batch, -1, grid[0] * patch_size, grid[1] * patch_size
+    )
+
+
+class PatchEmbedding(nn.Module):
+    """Linear projection of patches. The weight keeps the convolution's shape of timm and MAE."""
+
+    def __init__(self, patch_size: int, in_channels: int, embed_dim: int) -> None:
+        super().__init__()
+        self.patch_size = patch_size
+        self.proj = nn.Conv2d(in_channels, embed_dim, patch_size, patch_size)
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """(B, n, p * p * C) in :func:`patchify` order -> (B, n, D), any subset of the patches."""
+        weight = self.proj.weight.permute(0, 2, 3, 1).flatten(1)
+        return F.linear(patches, weight, self.proj.bias)
+
+
+class Mlp(nn.Module):
+    """Two linear layers with GELU between, timm's parameter names."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, N, dim) -> (B, N, dim)."""
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class Block(nn.Module):
+    """Pre-norm Transformer block, with global attention or attention in windows.
+
+    Args:
+        dim: width.
+        num_heads: heads.
+        mlp_ratio: hidden width of the MLP over ``dim``.
+        drop_path: probability of dropping each residual branch, per sample.
+        window_size: side of the attention windows in patches; None: global attention.
+        rel_pos_bias: relative position bias owned by this block.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        mlp_ratio: float = 4.0,
+        drop_path: float = 0.0,
+        window_size: int | None = None,
+        rel_pos_bias: RelativePositionBias | None = None,
+    ) -> None:
+        super().__init__()
+        self.window_size = window_size
+        self.norm1 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
+        self.attn = Attention(dim, num_heads, rel_pos_bias)
+        self.norm2 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
+        self.mlp = Mlp(dim, int(dim * mlp_ratio))
+        self.drop_path = StochasticDepth(drop_path, mode="row") if drop_path else nn.Identity()
+
+    def attend(self, x: Tensor, grid: Grid | None, shared_bias: RelativePositionBias | None):
+        """Attention over normalised tokens, in windows where the block has them."""
+        bias_module = self.attn.rel_pos_bias if shared_bias is None else shared_bias
+        if self.window_size is None:
+            bias = None if bias_module is None else bias_module(grid)
+            return self.attn(x, bias)
+        window = self.window_size
+        bias = None if bias_module is None else bias_module((window, window))
+        windows, padded = partition_windows(x, grid, window)
+        return merge_windows(self.attn(windows, bias), padded, grid, window)
+
+    def forward(
+        self,
+        x: Tensor,
+        grid: Grid | None = None,
+        shared_bias: RelativePositionBias | None = None,
+    ) -> Tensor:
+        """(B, N, dim) -> (B, N, dim).
+
+        Args:
+            x: tokens; without a class token where the block has windows.
+            grid: (H, W) of the patch tokens; not needed for plain global attention, where any
+                subset of tokens will do.
+            shared_bias: bias module that all blocks share, in place of one of this block's own.
+        """
+        x = x + self.drop_path(self.attend(self.norm1(x), grid, shared_bias))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
+@MODELS.register_module()
+class VisionTransformer(BaseModule):
+    """Vision Transformer with the backbone contract of this benchmark.
+
+    Args:
+        arch: a name in :data:`SIZES`, or a dict with ``embed_dim``, ``depth`` and ``num_heads``.
+        img_size: input side in pixels, or (height, width), for which position tables are made.
+            Other sizes run too: the tables are resized on the fly.
+        patch_size: side of a patch in pixels.
+        output: ``"maps"``: one map (B, D, H/p, W/p) for each block in ``out_indices``, without
+            norm; ``"class_token"``: (B, D) after the final ``norm``; ``"mean"``: mean of the patch
+            tokens, then ``fc_norm``, (B, D); ``"tokens"``: all tokens after ``norm``, (B, 1+N, D).
+        out_indices: blocks (0-based) whose outputs are the maps; only for ``"maps"``.
+        class_token: whether a class token is used.
+        drop_path_rate: stochastic depth of the last block; grows linearly from 0 at the first.
+        rel_pos_bias: None; ``"per_block"``: a zero-initialised table in each block (ADE20K);
+            ``"shared"``: one table for all global blocks and one for all windowed ones (COCO).
+        window_size: side in patches of attention windows; None: all blocks are global. Windows
+            need ``class_token=False``.
+        global_blocks: with ``window_size``, the blocks that stay global.
+        frozen: no gradients for the backbone, which then runs without recording any.
+        init_cfg: ``dict(type="mae_bench.PretrainedBackbone", checkpoint=...)`` or None.
+
+    Raises:
+        ValueError: an unknown ``arch`` or ``output``, or options that exclude each other.
+
+    Source: MAE, Appendix A.1 (architecture), A.3 and A.4 (dense tasks); sizes as in :data:`SIZES`.
+    """
+
+    def __init__(
+        self,
+        arch: str | dict[str, int],
+        img_size: int | Sequence[int] = 224,
+        patch_size: int = 16,
+        in_channels: int = 3,
+        output: str = "maps",
+        out_indices: Sequence[int] = (),
+        class_token: bool = True,
+        drop_path_rate: float = 0.0,
+        rel_pos_bias: str | None = None,
+        window_size: int | None = None,
+        global_blocks: Sequence[int] = (),
+        frozen: bool = False,
+        init_cfg: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        size = self._resolve_arch(arch)
+        self.embed_dim, depth, num_heads = size["embed_dim"], size["depth"], size["num_heads"]
+        height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
+        self.patch_size = patch_size
+        self.grid: Grid = (height // patch_size, width // patch_size)
+        self.num_heads = num_heads
+        self.output = output
+        self.out_indices = tuple(out_indices)
+        self._check_options(output, depth, class_token, rel_pos_bias, window_size)
+
+        self.patch_embed = PatchEmbedding(patch_size, in_channels, self.embed_dim)
+        self.cls_token = nn.Parameter(torch.empty(1, 1, self.embed_dim)) if class_token else None
+        positions = self.grid[0] * self.grid[1] + class_token
+        self.pos_embed = nn.Parameter(torch.empty(1, positions, self.embed_dim))
+
+        def bias(window: int | None, has_class_token: bool) -> RelativePositionBias:
+            grid = self.grid if window is None else (window, window)
+            return RelativePositionBias(grid, num_heads, has_class_token and window is None)
+
+        blocks = []
+        for i in range(depth):
+            window = None if i in global_blocks else window_size
+            own_bias = bias(window, class_token) if rel_pos_bias == "per_block" else None
+            rate = drop_path_rate * i / max(depth - 1, 1)
+            blocks.append(
+                Block(
+                    self.embed_dim,
+                    num_heads,
+                    drop_path=rate,
+                    window_size=window,
+                    rel_pos_bias=own_bias,
+                )
+            )
+        self.blocks = nn.ModuleList(blocks)
+        shared = rel_pos_bias == "shared"
+        self.rel_pos_bias = bias(None, class_token) if shared else None
+        self.rel_pos_bias_window = bias(window_size, False) if shared and window_size else None
+
+        self.norm = self.fc_norm = None
+        if output in ("class_token", "tokens"):
+            self.norm = nn.LayerNorm(self.embed_dim, eps=LAYER_NORM_EPS)
+        elif output == "mean":
+            self.fc_norm = nn.LayerNorm(self.embed_dim, eps=LAYER_NORM_EPS)
+        self.reset_parameters()
+        self.frozen = frozen
+        if frozen:
+            self.requires_grad_(False)
+
+    @staticmethod
+    def _resolve_arch(arch: str | dict[str, int]) -> dict[str, int]:
+        if isinstance(arch, str):
+            if arch not in SIZES:
+                raise ValueError(f"arch={arch!r} is not one of {', '.join(SIZES)}, nor a dict")
+            return SIZES[arch]
+        wanted = {"embed_dim", "depth", "num_heads"}
+        if set(arch) != wanted:
+            raise ValueError(f"arch needs the keys {sorted(wanted)}, got {sorted(arch)}")
+        if arch["embed_dim"] % arch["num_heads"]:
+            raise ValueError(f"arch: embed_dim must be a multiple of num_heads, got {arch}")
+        return arch
+
+    def _check_options(
+        self,
+        output: str,
+        depth: int,
+        class_token: bool,
+        rel_pos_bias: str | None,
+        window_size: int | None,
+    ) -> None:
+        if output not in OUTPUTS:
+            raise ValueError(f"output={output!r} is not one of {', '.join(OUTPUTS)}")
+        if (output == "maps") != bool(self.out_indices):
+            raise ValueError('out_indices belongs to output="maps", and is needed there')
+        if any(not 0 <= i < depth for i in self.out_indices):
+            raise ValueError(f"out_indices={self.out_indices} must lie in 0..{depth - 1}")
+        if output == "class_token" and not class_token:
+            raise ValueError('output="class_token" needs class_token=True')
+        if window_size is not None and class_token:
+            raise ValueError("windowed attention has no place for it: set class_token=False")
+        if rel_pos_bias not in (None, "per_block", "shared"):
+            raise ValueError(f'rel_pos_bias={rel_pos_bias!r} is not None, "per_block" or "shared"')
+
+    @property
+    def num_layers(self) -> int:
+        """Number of blocks."""
+        return len(self.blocks)
+
+    def layer_id(self, name: str) -> int:
+        """Layer of a parameter, for layer-wise learning-rate decay.
+
+        Args:
+            name: parameter name relative to the backbone.
+
+        Returns:
+            0 for the embeddings, i + 1 for block i, ``num_layers + 1`` for the rest (norms).
+
+        Source: MAE official fine-tuning code, as BEiT and ELECTRA before it.
+        """
+        if name.startswith(("cls_token", "pos_embed", "patch_embed.")):
+            return 0
+        if name.startswith("blocks."):
+            return int(name.split(".")[1]) + 1
+        return self.num_layers + 1
+
+    def reset_parameters(self) -> None:
+        """MAE's initialisation (Appendix A.1 and official code).
+
+        Xavier uniform for every linear layer, ``qkv`` as one fused matrix and the patch embedding
+        as a (D, p * p * C) matrix; zero biases, but for the patch embedding, which keeps
+        PyTorch's convolution default; class token normal with std 0.02; sin-cos positions, zero
+        for the class token; relative position tables zero.
+        """
+        nn.init.xavier_uniform_(self.patch_embed.proj.weight.data.flatten(1))
+        prefix = 0
+        if self.cls_token is not None:
+            nn.init.normal_(self.cls_token, std=0.02)
+            prefix = 1
+        with torch.no_grad():
+            self.pos_embed.zero_()
+            self.pos_embed[:, prefix:] = sincos_position_table(self.embed_dim, self.grid)
+        self.blocks.apply(init_transformer)
+
+    def init_weights(self) -> None:
+        """Called by MMEngine: a fresh initialisation, then the checkpoint of ``init_cfg``."""
+        if self._is_init:
+            return
+        if self.init_cfg:
+            super().init_weights()
+        self._is_init = True
+
+    def train(self, mode: bool = True) -> "VisionTransformer":
+        """A frozen backbone stays in evaluation mode: no stochastic depth."""
+        return super().train(mode and not self.frozen)
+
+    def patch_positions(self, grid: Grid) -> Tensor:
+        """Position embedding of the patches of a grid, (1, rows * columns, D)."""
+        return resize_position_table(self.pos_embed, self.grid, grid)[:, self.num_prefix_tokens :]
+
+    @property
+    def num_prefix_tokens(self) -> int:
+        """Tokens before the patches: 1 with a class token."""
+        return int(self.cls_token is not None)
+
+    def prepend_class_token(self, x: Tensor) -> Tensor:
+        """(B, n, D) -> (B, 1 + n, D) with the class token and its position; as is without one."""
+        if self.cls_token is None:
+            return x
+        token = self.cls_token + self.pos_embed[:, :1]
+        return torch.cat([token.to(x.dtype).expand(len(x), -1, -1), x], dim=1)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Features of normalised images.
+
+        Args:
+            images: (B, C, H, W).
+
+        Returns:
+            Always a tuple, as heads and necks of OpenMMLab expect; see ``output``.
+
+        Raises:
+            ValueError: the patch size does not divide the image.
+        """
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            grid = (images.shape[2] // self.patch_size, images.shape[3] // self.patch_size)
+            x = self.patch_embed(patchify(images, self.patch_size))
+            x = self.prepend_class_token(x + self.patch_positions(grid))
+            maps = []
+            last = max(self.out_indices, default=self.num_layers - 1)
+            for i, block in enumerate(self.blocks[: last + 1]):
+                windowed = block.window_size is not None
+                x = block(x, grid, self.rel_pos_bias_window if windowed else self.rel_pos_bias)
+                if i in self.out_indices:
+                    patches = x[:, self.num_prefix_tokens :]
+                    maps.append(patches.transpose(1, 2).reshape(len(x), -1, *grid).contiguous())
+            if self.output == "maps":
+                return tuple(maps)
+            if self.output == "mean":
+                return (self.fc_norm(x[:, self.num_prefix_tokens :].mean(dim=1)),)
+            x = self.norm(x)
+            return (x[:, 0],) if self.output == "class_token" else (x,)
+
+
+def init_transformer(module: nn.Module) -> None:
+    """Initialise one module of a Transformer as MAE does; for ``nn.Module.apply``."""
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.LayerNorm):
+        nn.init.ones_(module.weight)
+        nn.init.zeros_(module.bias)

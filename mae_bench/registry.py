@@ -1,0 +1,28 @@
+"""Registries of mae_bench: children of MMEngine's roots under the scope ``mae_bench``.
+
+A config reaches our classes either directly (``type=VisionTransformer`` after an import) or as a
+string with our prefix (``type="mae_bench.VisionTransformer"``), whatever its ``default_scope`` is.
+``locations`` are imported on the first look-up, so importing this file costs nothing.
+"""
+
+from mmengine import registry as mmengine_registry
+from mmengine.registry import Registry
+
+SCOPE = "mae_bench"
+
+
+def _child(parent: Registry, location: str) -> Registry:
+    return Registry(parent.name, parent=parent, scope=SCOPE, locations=[location])
+
+
+MODELS = _child(mmengine_registry.MODELS, "mae_bench.models")
+WEIGHT_INITIALIZERS = _child(mmengine_registry.WEIGHT_INITIALIZERS, "mae_bench.checkpoint.transfer")
+DATASETS = _child(mmengine_registry.DATASETS, "mae_bench.datasets")
+HOOKS = _child(mmengine_registry.HOOKS, "mae_bench.engine")
+OPTIMIZERS = _child(mmengine_registry.OPTIMIZERS, "mae_bench.engine")
+OPTIM_WRAPPERS = _child(mmengine_registry.OPTIM_WRAPPERS, "mae_bench.engine")
+OPTIM_WRAPPER_CONSTRUCTORS = _child(
+    mmengine_registry.OPTIM_WRAPPER_CONSTRUCTORS, "mae_bench.engine"
+)
+PARAM_SCHEDULERS = _child(mmengine_registry.PARAM_SCHEDULERS, "mae_bench.engine")
+METRICS = _child(mmengine_registry.METRICS, "mae_bench.evaluation")

@@ -1,0 +1,125 @@
+"""Loss and validation curves from the scalars that MMEngine writes, drawn as SVG."""
+
+import io
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+# Wong, "Points of view: Color blindness", Nature Methods 8 (2011): blue, orange, green, purple;
+# they stand out on white and on black. Line styles tell them apart without colour.
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7")
+LINE_STYLES = ("-", "--", "-.", ":")
+# stands for the colour of the surrounding text, so that a drawing follows light and dark
+TEXT_COLOUR = "#012345"
+
+
+@dataclass
+class Curve:
+    """Points (x, y) in order of x."""
+
+    points: dict[float, float] = field(default_factory=dict)
+
+    def scaled(self, factor: float) -> "Curve":
+        """The curve with every y times `factor`."""
+        return Curve({x: y * factor for x, y in self.points.items()})
+
+    def xy(self) -> tuple[list[float], list[float]]:
+        """Coordinates for plotting."""
+        ordered = sorted(self.points.items())
+        return [x for x, _ in ordered], [y for _, y in ordered]
+
+
+@dataclass
+class Scalars:
+    """What one run has logged: training loss by iteration, validation metrics by `val_unit`."""
+
+    loss: Curve = field(default_factory=Curve)
+    metrics: dict[str, Curve] = field(default_factory=dict)
+    val_unit: str = "iteration"
+
+
+def read_scalars(job_dir: str | Path) -> Scalars:
+    """Scalars of a run from all its starts: where a resumed run repeats a step, the later counts.
+
+    A last line that was cut off by an interruption is left out.
+    """
+    scalars = Scalars()
+    for file in sorted(Path(job_dir).glob("*/vis_data/scalars.json")):
+        for line in file.read_text(encoding="utf-8").splitlines():
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue
+            step = entry.get("step")
+            if step is None:
+                continue
+            if "loss" in entry:
+                scalars.loss.points[step] = entry["loss"]
+                # MMEngine counts validations in epochs exactly where it logs epochs
+                scalars.val_unit = "epoch" if "epoch" in entry else "iteration"
+                continue
+            for key, value in entry.items():
+                if key != "step" and isinstance(value, (int, float)):
+                    scalars.metrics.setdefault(key, Curve()).points[step] = value
+    return scalars
+
+
+def draw_curves(
+    curves: Mapping[str, Sequence[Curve]],
+    styles: Mapping[str, int],
+    title: str,
+    x_label: str,
+    y_label: str,
+) -> Markup:
+    """Inline SVG of curves on the same axes.
+
+    Args:
+        curves: label -> one curve per seed; all seeds of a label look the same.
+        styles: label -> index of its colour and line style, the same in every drawing.
+        title: heading of the drawing and, with the labels, its text for screen readers.
+    """
+    coloured = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
+    # text stays text, and ids are the same in every run but differ between drawings of a page
+    options: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": title, "font.size": 9}
+    options |= dict.fromkeys(coloured, TEXT_COLOUR)
+    with rc_context(options):
+        figure = Figure(figsize=(4.2, 2.6), layout="constrained")
+        axes = figure.add_subplot()
+        for label, runs in curves.items():
+            style = styles[label]
+            for index, curve in enumerate(runs):
+                x, y = curve.xy()
+                axes.plot(
+                    x,
+                    y,
+                    color=COLOURS[style % len(COLOURS)],
+                    linestyle=LINE_STYLES[style % len(LINE_STYLES)],
+                    marker="o" if len(x) < 20 else None,
+                    markersize=3,
+                    linewidth=1.4,
+                    label=label if index == 0 else None,
+                )
+        axes.set(title=title, xlabel=x_label, ylabel=y_label)
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+        axes.legend(frameon=False)
+        out = io.StringIO()
+        no_metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(out, format="svg", transparent=True, metadata=no_metadata)
+    svg = out.getvalue()
+    svg = svg[svg.index("<svg") :].replace(TEXT_COLOUR, "currentColor")
+    # not needed inside HTML, and so the page holds no address at all
+    svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg)
+    # ids of groups repeat from drawing to drawing, and nothing refers to them
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+    text = Markup.escape(f"{title}: {y_label} by {x_label}, {', '.join(curves)}")
+    return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{text}"', 1))

@@ -1,0 +1,205 @@
+"""One finished run is one ``record.json``, written atomically as the last act of the run.
+
+Schema (version 1), one JSON object; every key is present:
+
+=================== ==================== ========================================================
+key                 type                 meaning
+=================== ==================== ========================================================
+schema_version      int                  1
+task                str                  task label of the suite, e.g. ``"finetune"``
+initialisation      str                  what the backbone started from, e.g. ``"MAE"``
+metrics             {str: number|null}   metric name -> value; null where it was not finite
+config_file         str                  config as it was named on the command line
+config_sha256       str                  SHA-256 of the resolved config, see `config_sha256`
+overrides           {str: any}           ``--cfg-options`` of the run
+seed                int or null          random seed, null where none was set
+checkpoint          object or null       ``file``, ``sha256``, ``report`` (how its tensors loaded)
+run_card            object               effective batch, learning rate, precision, parameters, ...
+data_counts         {str: int}           samples per split, e.g. ``{"train": 640, "val": 160}``
+versions            {str: str}           of the packages that decide the number
+git_revision        str or null          commit of the code, null outside a git checkout
+device              str                  e.g. ``"NVIDIA H100"`` or ``"cpu (x86_64, 2 cores)"``
+started, finished   str                  ISO 8601 with time zone
+duration_seconds    number               wall-clock time of the run
+peak_memory_mib     number or null       GPU memory allocated, or resident memory on a CPU (MiB)
+status              str                  ``"completed"`` or ``"failed"``
+=================== ==================== ========================================================
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import tempfile
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+SCHEMA_VERSION = 1
+RECORD_NAME = "record.json"
+STATUSES = ("completed", "failed")
+CHECKPOINT_KEYS = ("file", "sha256", "report")
+_NUMBER = (int, float)
+_TYPES: dict[str, tuple[type, ...]] = {
+    "task": (str,),
+    "initialisation": (str,),
+    "metrics": (dict,),
+    "config_file": (str,),
+    "config_sha256": (str,),
+    "overrides": (dict,),
+    "seed": (int, type(None)),
+    "checkpoint": (dict, type(None)),
+    "run_card": (dict,),
+    "data_counts": (dict,),
+    "versions": (dict,),
+    "git_revision": (str, type(None)),
+    "device": (str,),
+    "started": (str,),
+    "finished": (str,),
+    "duration_seconds": _NUMBER,
+    "peak_memory_mib": (*_NUMBER, type(None)),
+    "status": (str,),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One finished run; the fields are the keys of the schema in the module's docstring.
+
+    A metric that was not finite is ``nan`` here and null in the file.
+    """
+
+    task: str
+    initialisation: str
+    metrics: dict[str, float]
+    config_file: str
+    config_sha256: str
+    overrides: dict[str, Any]
+    seed: int | None
+    checkpoint: dict[str, Any] | None
+    run_card: dict[str, Any]
+    data_counts: dict[str, int]
+    versions: dict[str, str]
+    git_revision: str | None
+    device: str
+    started: str
+    finished: str
+    duration_seconds: float
+    peak_memory_mib: float | None
+    status: str = "completed"
+
+
+def write_record(record: Record, path: str | Path) -> Path:
+    """Write `record` as JSON to `path`, atomically, and return the path.
+
+    Raises:
+        ValueError: a field has the wrong type; the message names the file and the key.
+    """
+    path = Path(path)
+    data = {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(record)}
+    data["metrics"] = {
+        key: float(value) if math.isfinite(value) else None for key, value in record.metrics.items()
+    }
+    _validate(data, path)
+    write_json_atomic(data, path)
+    return path
+
+
+def read_record(path: str | Path) -> Record:
+    """Record in the file at `path`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not a record of this schema; the message names file and key.
+    """
+    path = Path(path)
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # both UnicodeDecodeError and JSONDecodeError
+        raise ValueError(f"{path}: not a record, unreadable as JSON ({error})") from None
+    _validate(data, path)
+    del data["schema_version"]
+    data["metrics"] = {
+        key: math.nan if value is None else float(value) for key, value in data["metrics"].items()
+    }
+    return Record(**data)
+
+
+def config_sha256(config_file: str | Path, overrides: dict[str, Any] | None = None) -> str:
+    """SHA-256 (hex) of the resolved config: parents merged, `overrides` applied, keys sorted.
+
+    Comments, key order and the split into files do not change it; any value does.
+    """
+    from mmengine.config import Config
+
+    config = Config.fromfile(str(config_file))
+    config.merge_from_dict(overrides or {})
+    text = json.dumps(config.to_dict(), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_sha256(path: str | Path) -> str:
+    """SHA-256 (hex) of a file's bytes."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def write_json_atomic(data: Any, path: Path) -> None:
+    """Write JSON so that `path` holds either the old or the new content, also after a crash.
+
+    Raises:
+        TypeError: `data` has a value that JSON cannot hold.
+        ValueError: `data` has a number that is not finite.
+    """
+    text = json.dumps(data, indent=2, allow_nan=False) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes files private to their owner; a record is to be read by colleagues too.
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _validate(data: Any, path: Path) -> None:
+    """Raise ValueError naming `path` and the key where `data` is not a record of this schema."""
+    if not isinstance(data, dict) or "schema_version" not in data:
+        raise ValueError(f"{path}: not a record of mae_bench (key 'schema_version' is missing)")
+    if data["schema_version"] != SCHEMA_VERSION:
+        raise ValueError(
+            f"{path}: key 'schema_version' is {data['schema_version']!r}, "
+            f"this version of mae_bench reads {SCHEMA_VERSION}"
+        )
+    if unknown := sorted(data.keys() - _TYPES.keys() - {"schema_version"}):
+        raise ValueError(f"{path}: unknown key '{unknown[0]}'")
+    for key, types in _TYPES.items():
+        if key not in data:
+            raise ValueError(f"{path}: key '{key}' is missing")
+        # bool is an int to isinstance, and is never what a field of ours means
+        if not isinstance(data[key], types) or isinstance(data[key], bool):
+            wanted = " or ".join(one.__name__ for one in types)
+            raise ValueError(f"{path}: key '{key}' is {type(data[key]).__name__}, not {wanted}")
+    for name, value in data["metrics"].items():
+        if value is not None and (not isinstance(value, _NUMBER) or isinstance(value, bool)):
+            raise ValueError(f"{path}: key 'metrics.{name}' is {value!r}, not a number")
+    for key in CHECKPOINT_KEYS if data["checkpoint"] is not None else ():
+        if key not in data["checkpoint"]:
+            raise ValueError(f"{path}: key 'checkpoint.{key}' is missing")
+    for key in ("started", "finished"):
+        try:
+            datetime.fromisoformat(data[key])
+        except ValueError:
+            raise ValueError(f"{path}: key '{key}' is no ISO 8601 time: {data[key]!r}") from None
+    if data["status"] not in STATUSES:
+        raise ValueError(f"{path}: key 'status' is {data['status']!r}, not one of {STATUSES}")

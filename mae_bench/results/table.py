@@ -1,0 +1,250 @@
+"""Tables from records: one row per initialisation, one column per metric of a task.
+
+A cell is the mean over seeds, with the sample standard deviation (divisor n - 1) from two seeds
+on. A cell without a run is empty.
+"""
+
+import csv
+import io
+import json
+import math
+import statistics
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.table import Table as RichTable
+
+from .record import RECORD_NAME, Record, read_record, write_json_atomic
+
+LAYOUT_NAME = "suite.json"  # what a work dir is the result of
+BASELINE = "random"  # initialisation that differences are taken to
+PLUS_MINUS, MINUS, DOWN = "\u00b1", "\u2212", "\u2193"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One metric of one task; the table shows the record's value times `scale`."""
+
+    task: str
+    metric: str
+    title: str
+    scale: float = 1.0
+    lower_is_better: bool = False
+
+    @property
+    def heading(self) -> str:
+        """Title, with an arrow where lower is better."""
+        return f"{self.title} {DOWN}" if self.lower_is_better else self.title
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Rows and columns of the table of one work dir."""
+
+    name: str
+    initialisations: list[str]
+    columns: list[Column]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Values of one metric; `values` maps the seed to the value (or the difference) shown."""
+
+    values: dict[int | None, float] = field(default_factory=dict)
+    best: bool = False
+
+    @property
+    def mean(self) -> float | None:
+        """Mean over seeds, None without a run."""
+        return statistics.fmean(self.values.values()) if self.values else None
+
+    @property
+    def std(self) -> float | None:
+        """Sample standard deviation over seeds, None below two of them."""
+        if len(self.values) < 2:
+            return None
+        if not all(map(math.isfinite, self.values.values())):
+            return math.nan
+        return statistics.stdev(self.values.values())
+
+    def text(self, signed: bool = False) -> str:
+        """``"45.3 ± 0.4"``, ``"45.3"``, or nothing without a run."""
+        if self.mean is None:
+            return ""
+        text = f"{self.mean:+.1f}" if signed else f"{self.mean:.1f}"
+        if self.std is not None:
+            text += f" {PLUS_MINUS} {self.std:.1f}"
+        return text.replace("-", MINUS)
+
+
+@dataclass(frozen=True)
+class Row:
+    """An initialisation, or the difference between one and the baseline."""
+
+    label: str
+    cells: list[Cell]
+    difference: bool = False
+
+    @property
+    def seeds(self) -> str:
+        """Number of seeds: ``"3"``, or ``"2-3"`` where cells differ; empty without a run."""
+        counts = sorted({len(cell.values) for cell in self.cells if cell.values})
+        if not counts:
+            return ""
+        return str(counts[0]) if len(counts) == 1 else f"{counts[0]}-{counts[-1]}"
+
+    def texts(self) -> list[str]:
+        """Text of each cell."""
+        return [cell.text(signed=self.difference) for cell in self.cells]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of initialisations, then rows of differences."""
+
+    layout: Layout
+    rows: list[Row]
+
+    def markdown(self) -> str:
+        """GitHub-flavoured Markdown; the best of a column is bold."""
+        lines = [_markdown_row(self._headings())]
+        lines.append("|---|" + "---:|" * (len(self.layout.columns) + 1))
+        for row in self.rows:
+            texts = [
+                f"**{text}**" if cell.best else text
+                for cell, text in zip(row.cells, row.texts(), strict=True)
+            ]
+            lines.append(_markdown_row([row.label, *texts, row.seeds]))
+        return "\n".join(lines) + "\n"
+
+    def csv(self) -> str:
+        """One line per initialisation and metric, at full precision; no differences."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(["initialisation", "task", "metric", "title", "mean", "std", "seeds"])
+        for row in self.rows:
+            if row.difference:
+                continue
+            for column, cell in zip(self.layout.columns, row.cells, strict=True):
+                numbers = ["" if x is None else x for x in (cell.mean, cell.std)]
+                names = [row.label, column.task, column.metric, column.title]
+                writer.writerow([*names, *numbers, len(cell.values)])
+        return out.getvalue()
+
+    def rich(self) -> RichTable:
+        """Table for a terminal."""
+        table = RichTable(title=escape(self.layout.name), box=SIMPLE_HEAD)
+        for index, heading in enumerate(self._headings()):
+            justify: Literal["left", "right"] = "right" if index else "left"
+            table.add_column(escape(heading), justify=justify, overflow="fold", no_wrap=not index)
+        for row in self.rows:
+            texts = [
+                f"[bold green]{text}[/]" if cell.best else text
+                for cell, text in zip(row.cells, row.texts(), strict=True)
+            ]
+            table.add_row(row.label, *texts, row.seeds, style="dim" if row.difference else None)
+        return table
+
+    def _headings(self) -> list[str]:
+        return ["initialisation", *(column.heading for column in self.layout.columns), "seeds"]
+
+
+def write_layout(layout: Layout, work_dir: str | Path) -> None:
+    """Leave the layout in the work dir, so that its table can be drawn from the folder alone."""
+    write_json_atomic(asdict(layout), Path(work_dir) / LAYOUT_NAME)
+
+
+def read_layout(work_dir: str | Path) -> Layout:
+    """Layout of a work dir.
+
+    Raises:
+        FileNotFoundError: `work_dir` is no work dir of a suite.
+        ValueError: its layout is unreadable.
+    """
+    path = Path(work_dir) / LAYOUT_NAME
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; is {work_dir} a --work-dir of a suite?")
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        columns = [Column(**column) for column in data["columns"]]
+        return Layout(data["name"], data["initialisations"], columns)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: not the layout of a suite ({error})") from None
+
+
+def read_records(work_dir: str | Path) -> dict[str, Record]:
+    """Completed records below `work_dir`: job name (folder relative to it) -> record.
+
+    Raises:
+        ValueError: a file named ``record.json`` is not a record.
+    """
+    work_dir = Path(work_dir)
+    records = {
+        path.parent.relative_to(work_dir).as_posix(): read_record(path)
+        for path in sorted(work_dir.rglob(RECORD_NAME))
+    }
+    return {name: record for name, record in records.items() if record.status == "completed"}
+
+
+def build_table(layout: Layout, records: dict[str, Record]) -> Table:
+    """Aggregate `records` (job name -> record) into the table of `layout`.
+
+    A row of differences takes each seed's value minus the baseline's of the same seed, so it is
+    made from the seeds that both have.
+
+    Raises:
+        ValueError: two records claim the same cell and seed, or a record lacks a metric.
+    """
+    values: dict[tuple[str, Column], dict[int | None, float]] = {}
+    for name, record in records.items():
+        for column in layout.columns:
+            if column.task != record.task:
+                continue
+            if column.metric not in record.metrics:
+                known = ", ".join(sorted(record.metrics)) or "none"
+                raise ValueError(
+                    f"{name}/{RECORD_NAME}: no metric '{column.metric}' for column "
+                    f"'{column.title}'; it has {known}"
+                )
+            seeds = values.setdefault((record.initialisation, column), {})
+            if record.seed in seeds:
+                raise ValueError(f"{name}/{RECORD_NAME}: a second run with seed {record.seed}")
+            seeds[record.seed] = record.metrics[column.metric] * column.scale
+    rows = [
+        Row(label, [_cell(layout, values, label, column) for column in layout.columns])
+        for label in layout.initialisations
+    ]
+    if BASELINE in layout.initialisations:
+        for label in layout.initialisations:
+            if label != BASELINE:
+                cells = [_difference(values, label, column) for column in layout.columns]
+                rows.append(Row(f"{label} {MINUS} {BASELINE}", cells, difference=True))
+    return Table(layout, rows)
+
+
+_Values = dict[tuple[str, Column], dict[int | None, float]]
+
+
+def _cell(layout: Layout, values: _Values, label: str, column: Column) -> Cell:
+    """Cell of an initialisation; it is best if no other one's shown mean is better."""
+    means = {}
+    for other in layout.initialisations:
+        mean = Cell(values.get((other, column), {})).mean
+        if mean is not None and math.isfinite(mean):
+            means[other] = round(mean, 1)
+    pick = min if column.lower_is_better else max
+    best = len(means) > 1 and label in means and means[label] == pick(means.values())
+    return Cell(values.get((label, column), {}), best)
+
+
+def _difference(values: _Values, label: str, column: Column) -> Cell:
+    own = values.get((label, column), {})
+    baseline = values.get((BASELINE, column), {})
+    return Cell({seed: own[seed] - baseline[seed] for seed in own if seed in baseline})
+
+
+def _markdown_row(texts: list[str]) -> str:
+    return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"

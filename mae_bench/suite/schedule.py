@@ -1,0 +1,48 @@
+"""Which job comes next, and how long the rest takes."""
+
+import heapq
+from collections.abc import Mapping, Sequence
+
+from .plan import Job
+
+
+def path_lengths(jobs: Sequence[Job]) -> dict[str, float]:
+    """Minutes from the start of each job to the end of the longest chain of jobs behind it.
+
+    A job that is needed but not among `jobs` is over, and counts for nothing.
+    """
+    minutes = {job.name: job.minutes for job in jobs}
+    lengths = dict(minutes)
+    # a job stands after the one it needs, so in reverse every dependant is final when read
+    for job in reversed(jobs):
+        if job.needs in minutes:
+            chain = minutes[job.needs] + lengths[job.name]
+            lengths[job.needs] = max(lengths[job.needs], chain)
+    return lengths
+
+
+def time_left(
+    jobs: Sequence[Job], seconds: Mapping[str, float], running: set[str], slots: int
+) -> float:
+    """Seconds until all of `jobs` are done, `slots` at a time, longest chain first.
+
+    Args:
+        jobs: those that are running or still to run.
+        seconds: what each of them still takes.
+        running: names of those that have started.
+        slots: jobs at once.
+    """
+    lengths = path_lengths(jobs)
+    names = {job.name for job in jobs}
+    waiting = sorted(jobs, key=lambda job: (job.name not in running, -lengths[job.name]))
+    done = {job.needs for job in jobs} - names
+    active: list[tuple[float, str]] = []
+    now = 0.0
+    while waiting or active:
+        for job in list(waiting):
+            if len(active) < slots and job.needs in done:
+                waiting.remove(job)
+                heapq.heappush(active, (now + seconds[job.name], job.name))
+        now, name = heapq.heappop(active)
+        done.add(name)
+    return now

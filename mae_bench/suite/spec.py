@@ -1,0 +1,204 @@
+"""The suite file: which initialisations are compared on which tasks with which seeds.
+
+```yaml
+name: demo
+data: miniworld               # embedded data set, built under data/ when missing; null for none
+seeds: [0]
+initialisations:              # one row of the table each
+  random: null                # no checkpoint
+  MAE: {pretrain: configs/pretrain/a.py, minutes: 10}
+  timm: {checkpoint: checkpoints/b.safetensors}
+tasks:                        # one or more columns of the table each
+  finetune:
+    config: configs/cls/c.py
+    minutes: 2.5              # rough cost on one core, for the estimate of time left
+    metrics: {accuracy/top1: fine-tuned top-1}    # key in the record: title of the column
+  robustness:
+    config: configs/cls/d.py
+    test: finetune            # evaluates the model of that task instead of training one
+    minutes: 1
+    metrics: {corruption_error: mCE}
+    lower_is_better: true     # default false
+    scale: 100                # the table shows metric x scale; default 1
+```
+
+File names are relative to the folder the suite is run from: the repository root.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..results.table import Column, Layout
+
+PRETRAIN = "pretrain"  # folder of the pre-training job, so no task may have this name
+DATA_SETS = ("miniworld",)
+# the name is a folder's name and part of an HTML anchor
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
+
+
+@dataclass(frozen=True)
+class Initialisation:
+    """What a backbone starts from: a pre-training config to run, a checkpoint file, or neither."""
+
+    pretrain: str | None = None
+    checkpoint: str | None = None
+    minutes: float = 1.0
+
+
+@dataclass(frozen=True)
+class Task:
+    """One config run for every initialisation; `metrics` maps a record's key to a title."""
+
+    config: str
+    metrics: dict[str, str]
+    test: str | None = None
+    minutes: float = 1.0
+    lower_is_better: bool = False
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A validated suite file; its keys are described in the module's docstring."""
+
+    file: str
+    name: str
+    seeds: list[int]
+    initialisations: dict[str, Initialisation]
+    tasks: dict[str, Task]
+    data: str | None = field(default=None)
+
+    def layout(self) -> Layout:
+        """Rows and columns of this suite's table."""
+        columns = [
+            Column(name, metric, title, task.scale, task.lower_is_better)
+            for name, task in self.tasks.items()
+            for metric, title in task.metrics.items()
+        ]
+        return Layout(self.name, list(self.initialisations), columns)
+
+
+def load_suite(path: str | Path) -> Suite:
+    """Read and validate a suite file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a key is unknown, missing or has a wrong value, or a file it names does not
+            exist; one line naming the suite file and the key.
+    """
+    try:
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    reader = _Reader(str(path))
+    reader.keys(data, "", required={"name", "seeds", "initialisations", "tasks"}, optional={"data"})
+    reader.check(isinstance(data["name"], str), "name", "must be a string")
+    reader.check(
+        data.get("data") in (None, *DATA_SETS), "data", f"must be one of {', '.join(DATA_SETS)}"
+    )
+    seeds = data["seeds"]
+    reader.check(
+        isinstance(seeds, list)
+        and len(seeds) > 0
+        and all(type(seed) is int and seed >= 0 for seed in seeds)
+        and len(set(seeds)) == len(seeds),
+        "seeds",
+        "must be a list of different non-negative integers",
+    )
+    initialisations = {
+        name: reader.initialisation(value, f"initialisations.{name}")
+        for name, value in reader.named(data["initialisations"], "initialisations")
+    }
+    tasks = {
+        name: reader.task(value, f"tasks.{name}")
+        for name, value in reader.named(data["tasks"], "tasks")
+    }
+    reader.check(PRETRAIN not in tasks, f"tasks.{PRETRAIN}", "is reserved for pre-training")
+    for name, task in tasks.items():
+        target = tasks.get(task.test) if task.test else None
+        reader.check(
+            task.test is None or (target is not None and target.test is None),
+            f"tasks.{name}.test",
+            f"names no task that trains a model: {task.test!r}",
+        )
+    return Suite(str(path), data["name"], seeds, initialisations, tasks, data.get("data"))
+
+
+class _Reader:
+    """Checks on the parsed YAML; every failure is one line naming the file and the key."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+
+    def check(self, condition: bool, key: str, message: str) -> None:
+        if not condition:
+            raise ValueError(f"{self.file}: key '{key}' {message}")
+
+    def keys(self, data: Any, key: str, required: set[str], optional: set[str]) -> None:
+        if not isinstance(data, dict):
+            raise ValueError(f"{self.file}: {f'key {key!r}' if key else 'the file'} is no mapping")
+        prefix = f"{key}." if key else ""
+        for name in data:
+            self.check(name in required | optional, f"{prefix}{name}", "is unknown")
+        for name in sorted(required):
+            self.check(name in data, f"{prefix}{name}", "is missing")
+
+    def named(self, data: Any, key: str) -> Iterable[tuple[str, Any]]:
+        self.check(isinstance(data, dict) and len(data) > 0, key, "must be a non-empty mapping")
+        for name in data:
+            self.check(
+                isinstance(name, str) and _NAME.fullmatch(name) is not None,
+                f"{key}.{name}",
+                "is used as a folder: letters, digits and _.+- only",
+            )
+        return data.items()
+
+    def existing_file(self, value: Any, key: str) -> None:
+        self.check(
+            isinstance(value, str) and Path(value).is_file(),
+            key,
+            f"names a file that does not exist: {value} (looked in {Path.cwd()})",
+        )
+
+    def positive(self, data: dict[str, Any], name: str, key: str) -> None:
+        value = data.get(name, 1.0)
+        self.check(
+            type(value) in (int, float) and value > 0, f"{key}.{name}", "must be a positive number"
+        )
+
+    def initialisation(self, data: Any, key: str) -> Initialisation:
+        if data is None:
+            return Initialisation()
+        self.keys(data, key, required=set(), optional={"pretrain", "checkpoint", "minutes"})
+        sources = data.keys() & {"pretrain", "checkpoint"}
+        self.check(len(sources) == 1, key, "needs either 'pretrain' or 'checkpoint'")
+        for name in sources:
+            self.existing_file(data[name], f"{key}.{name}")
+        self.positive(data, "minutes", key)
+        return Initialisation(**data)
+
+    def task(self, data: Any, key: str) -> Task:
+        optional = {"test", "minutes", "lower_is_better", "scale"}
+        self.keys(data, key, required={"config", "metrics"}, optional=optional)
+        self.existing_file(data["config"], f"{key}.config")
+        metrics = data["metrics"]
+        self.check(
+            isinstance(metrics, dict)
+            and len(metrics) > 0
+            and all(isinstance(text, str) for text in (*metrics, *metrics.values())),
+            f"{key}.metrics",
+            "must map a metric's key to its title",
+        )
+        self.positive(data, "minutes", key)
+        self.positive(data, "scale", key)
+        self.check(
+            isinstance(data.get("lower_is_better", False), bool),
+            f"{key}.lower_is_better",
+            "must be true or false",
+        )
+        return Task(**data)

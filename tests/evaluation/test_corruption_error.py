@@ -1,0 +1,124 @@
+"""Corruption error: worked cases for the figure and for the way to it."""
+
+import random
+
+import pytest
+import torch
+
+from mae_bench.evaluation import CorruptionError, mean_corruption_error
+from mae_bench.evaluation.corruption_error import ALEXNET_ERRORS
+
+# Means over severities, in percent, as printed in Hendrycks and Dietterich 2019, Table 1
+# (row AlexNet: the unnormalised errors are in Appendix D), rounded to whole percents there.
+ALEXNET_ROUNDED = {
+    "gaussian_noise": 89,
+    "shot_noise": 89,
+    "impulse_noise": 92,
+    "defocus_blur": 82,
+    "glass_blur": 83,
+    "motion_blur": 79,
+    "zoom_blur": 80,
+    "snow": 87,
+    "frost": 83,
+    "fog": 82,
+    "brightness": 56,
+    "contrast": 85,
+    "elastic_transform": 65,
+    "pixelate": 72,
+    "jpeg_compression": 61,
+}
+
+
+def sample(corruption: str, severity: int, correct: bool) -> dict:
+    return dict(
+        pred_score=torch.tensor([0.1, 0.9]),
+        gt_label=torch.tensor([1 if correct else 0]),
+        corruption=corruption,
+        severity=severity,
+    )
+
+
+def evaluate(samples: list[dict]) -> dict[str, float]:
+    metric = CorruptionError()
+    metric.process(None, samples)
+    return metric.evaluate(len(samples))
+
+
+def test_denominators_are_those_of_the_paper():
+    assert {name: round(100 * error) for name, error in ALEXNET_ERRORS.items()} == ALEXNET_ROUNDED
+
+
+def test_alexnet_has_100():
+    assert mean_corruption_error(dict(ALEXNET_ERRORS)) == pytest.approx(100)
+
+
+def test_half_of_the_errors_is_50():
+    halved = {name: error / 2 for name, error in ALEXNET_ERRORS.items()}
+    assert mean_corruption_error(halved) == pytest.approx(50)
+
+
+def test_by_hand():
+    # Every error 0.5 but fog, which is 0: the sum of 0.5 / AlexNet over the other fourteen,
+    # worked out with a pocket calculator.
+    errors = {name: 0.5 for name in ALEXNET_ERRORS} | {"fog": 0.0}
+    ratios = [
+        *(0.564067, 0.558992, 0.541923, 0.609845, 0.605130, 0.636174, 0.626284),
+        *(0.576824, 0.604908, 0.885595, 0.586027, 0.773926, 0.696534, 0.824402),
+    ]
+    assert mean_corruption_error(errors) == pytest.approx(100 * sum(ratios) / 15, abs=1e-3)
+
+
+def test_order_does_not_matter():
+    errors = {name: 0.01 * i for i, name in enumerate(ALEXNET_ERRORS)}
+    names = list(errors)
+    random.Random(0).shuffle(names)
+    shuffled = {name: errors[name] for name in names}
+    assert list(shuffled) != list(errors)
+    assert mean_corruption_error(shuffled) == mean_corruption_error(errors)
+
+
+def test_extra_corruptions_do_not_count():
+    extra = {"speckle_noise": 0.9, "gaussian_blur": 0.9, "spatter": 0.9, "saturate": 0.9}
+    assert mean_corruption_error(ALEXNET_ERRORS | extra) == pytest.approx(100)
+
+
+@pytest.mark.parametrize("name", ["fog", "jpeg_compression"])
+def test_a_missing_corruption_is_an_error(name):
+    errors = {key: value for key, value in ALEXNET_ERRORS.items() if key != name}
+    with pytest.raises(ValueError, match=f"missing: {name}"):
+        mean_corruption_error(errors)
+
+
+@pytest.mark.parametrize("rate", [-0.1, 55.0, float("nan")])
+def test_a_rate_is_a_rate(rate):
+    with pytest.raises(ValueError, match="error of snow"):
+        mean_corruption_error(ALEXNET_ERRORS | {"snow": rate})
+
+
+def test_metric_averages_severities_then_corruptions():
+    samples = [
+        # fog: severity 1 has 4 images, 1 wrong; severity 2 has 1 image, wrong: (25 + 100) / 2
+        *(sample("fog", 1, correct) for correct in (True, True, True, False)),
+        sample("fog", 2, False),
+        # snow: 3 images of one severity, 1 wrong
+        *(sample("snow", 1, correct) for correct in (True, False, True)),
+    ]
+    random.Random(1).shuffle(samples)
+    assert evaluate(samples) == {
+        "corruption_error/fog": pytest.approx(62.5),
+        "corruption_error/snow": pytest.approx(100 / 3),
+        "corruption_error/mean": pytest.approx((62.5 + 100 / 3) / 2),
+    }
+
+
+def test_metric_gives_mce_where_all_corruptions_are_there():
+    samples = [
+        sample(name, severity, severity % 2 == 0)
+        for name in [*ALEXNET_ERRORS, "spatter"]
+        for severity in (1, 2)
+    ]
+    metrics = evaluate(samples)
+    expected = 100 * sum(0.5 / error for error in ALEXNET_ERRORS.values()) / 15
+    assert metrics["corruption_error/mCE"] == pytest.approx(expected)
+    assert metrics["corruption_error/mean"] == pytest.approx(50)
+    assert metrics["corruption_error/spatter"] == pytest.approx(50)

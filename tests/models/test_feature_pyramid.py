@@ -1,0 +1,120 @@
+"""The adapter from one stride to a pyramid."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmseg.models.necks import Feature2Pyramid
+from torch import nn
+
+from mae_bench.models import FeaturePyramidAdapter, VisionTransformer
+
+
+def noise(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize(
+    ("patch_size", "strides"),
+    [(16, (4, 8, 16, 32)), (4, (2, 4, 8, 16)), (8, (8, 4)), (14, (14, 7)), (16, (64,))],
+)
+def test_every_level_has_its_stride(patch_size, strides):
+    adapter = FeaturePyramidAdapter(8, patch_size, strides)
+    height, width = 8 * patch_size, 12 * patch_size
+    levels = adapter([noise(2, 8, 8, 12) for _ in strides])
+    assert [tuple(level.shape) for level in levels] == [
+        (2, 8, height // stride, width // stride) for stride in strides
+    ]
+
+
+def test_backbone_and_adapter_fit_together():
+    backbone = VisionTransformer(
+        dict(embed_dim=16, depth=4, num_heads=2), (64, 96), out_indices=(0, 1, 2, 3)
+    )
+    adapter = FeaturePyramidAdapter(backbone.embed_dim, backbone.patch_size)
+    levels = adapter(backbone(noise(1, 3, 64, 96)))
+    assert [tuple(level.shape[2:]) for level in levels] == [(16, 24), (8, 12), (4, 6), (2, 3)]
+
+
+@pytest.mark.parametrize(
+    ("norm_cfg", "norm"),
+    [
+        (dict(type="GN", num_groups=4), nn.GroupNorm(4, 8)),
+        (None, nn.BatchNorm2d(8)),
+        (dict(type="SyncBN"), nn.BatchNorm2d(8)),
+    ],
+)
+def test_four_times_path_is_two_transposed_convolutions(norm_cfg, norm, randomise):
+    peer = randomise(
+        nn.Sequential(
+            nn.ConvTranspose2d(8, 8, kernel_size=2, stride=2),
+            norm,
+            nn.GELU(),
+            nn.ConvTranspose2d(8, 8, kernel_size=2, stride=2),
+        )
+    ).eval()
+    adapter = FeaturePyramidAdapter(8, 16, (4,), norm_cfg).eval()
+    adapter.levels[0].load_state_dict(peer.state_dict())
+    tap = noise(2, 8, 3, 5)
+    torch.testing.assert_close(adapter([tap])[0], peer(tap))
+
+
+def test_simple_paths(randomise):
+    adapter = randomise(FeaturePyramidAdapter(4, 16, (8, 16, 32)))
+    taps = [noise(2, 4, 4, 6, seed=i) for i in range(3)]
+    doubled, same, halved = adapter(taps)
+    convolution = adapter.levels[0]
+    # Kernel and stride are equal, so each input pixel makes its own 2 x 2 patch.
+    expected = torch.einsum("bchw,cdij->bdhiwj", taps[0], convolution.weight)
+    expected = expected.reshape(2, 4, 8, 12) + convolution.bias[:, None, None]
+    torch.testing.assert_close(doubled, expected)
+    assert torch.equal(same, taps[1])
+    assert torch.equal(halved, taps[2].reshape(2, 4, 2, 2, 3, 2).amax(dim=(3, 5)))
+
+
+def test_agrees_with_mmsegmentation(randomise):
+    peer = randomise(Feature2Pyramid(8, rescales=[4, 2, 1, 0.5], norm_cfg=dict(type="BN")))
+    adapter = FeaturePyramidAdapter(8, 16)
+    own = adapter.state_dict()
+    # Same parameters in the same order under other names.
+    assert [v.shape for v in own.values()] == [v.shape for v in peer.state_dict().values()]
+    adapter.load_state_dict(dict(zip(own, peer.state_dict().values(), strict=True)))
+    taps = [noise(2, 8, 4, 6, seed=i) for i in range(4)]
+    for ours, theirs in zip(adapter(taps), peer(taps), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_transposed_convolutions_are_lecun_normal_with_zero_bias():
+    torch.manual_seed(0)
+    adapter = FeaturePyramidAdapter(128, 16)
+    adapter.init_weights()
+    convolutions = [m for m in adapter.modules() if isinstance(m, nn.ConvTranspose2d)]
+    assert len(convolutions) == 3
+    std = (1 / (4 * 128)) ** 0.5  # fan in: 128 channels x 2 x 2
+    for convolution in convolutions:
+        assert convolution.weight.std().item() == pytest.approx(std, rel=0.02)
+        # Truncated at two deviations of the normal before truncation, which is 0.8796 times wider.
+        assert 2 * std < convolution.weight.abs().max() <= 2 * std / 0.8796
+        assert not convolution.bias.any()
+
+
+def test_gradients_reach_every_tap(randomise):
+    adapter = randomise(FeaturePyramidAdapter(8, 16))
+    taps = [noise(1, 8, 4, 4, seed=i).requires_grad_() for i in range(4)]
+    sum(F.gelu(level).sum() for level in adapter(taps)).backward()
+    assert all(tap.grad.abs().max() > 0 for tap in taps)
+
+
+@pytest.mark.parametrize(
+    ("patch_size", "stride", "choices"),
+    [(16, 2, "4, 8, or a multiple of 16"), (16, 24, "4, 8, or a multiple of 16"), (14, 4, "7, or")],
+)
+def test_impossible_stride_names_the_possible_ones(patch_size, stride, choices):
+    message = f"patches of {patch_size} pixels to stride {stride}: use {choices}"
+    with pytest.raises(ValueError, match=message):
+        FeaturePyramidAdapter(8, patch_size, (stride,))
+
+
+def test_number_of_taps_has_to_match():
+    adapter = FeaturePyramidAdapter(8, 16, (8, 16))
+    with pytest.raises(ValueError, match="3 taps for 2 pyramid levels"):
+        adapter([noise(1, 8, 2, 2)] * 3)

@@ -1,0 +1,103 @@
+"""Records and a finished work dir, made by hand."""
+
+import json
+import struct
+import zlib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mae_bench.results.record import Record, write_record
+from mae_bench.results.table import Column, Layout, write_layout
+
+RECORD = Record(
+    task="finetune",
+    initialisation="MAE",
+    metrics={"accuracy/top1": 61.5},
+    config_file="configs/cls/a.py",
+    config_sha256="ab" * 32,
+    overrides={"randomness.seed": 0},
+    seed=0,
+    checkpoint={"file": "w.safetensors", "sha256": "cd" * 32, "report": {"loaded": 50}},
+    run_card={"effective_batch": 64, "iterations": 100},
+    data_counts={"train": 640},
+    versions={"torch": "2.0"},
+    git_revision=None,
+    device="cpu <16 cores>",
+    started="2024-01-01T10:00:00+00:00",
+    finished="2024-01-01T10:01:05+00:00",
+    duration_seconds=65.0,
+    peak_memory_mib=512.5,
+)
+
+
+def png() -> bytes:
+    """The smallest picture: one grey pixel."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        checksum = struct.pack(">I", zlib.crc32(kind + data))
+        return struct.pack(">I", len(data)) + kind + data + checksum
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0))
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + header
+        + chunk(b"IDAT", zlib.compress(b"\0\x80"))
+        + chunk(b"IEND", b"")
+    )
+
+
+@pytest.fixture
+def record() -> Record:
+    """A record with every field filled."""
+    return RECORD
+
+
+@pytest.fixture
+def work_dir(tmp_path: Path) -> Path:
+    """A finished suite: pre-training, fine-tuning and detection, of MAE and of random."""
+    columns = [
+        Column("finetune", "accuracy/top1", "top-1"),
+        Column("detection", "coco/bbox_mAP", "box AP", scale=100),
+    ]
+    write_layout(Layout("A <small> suite", ["random", "MAE"], columns), tmp_path)
+
+    def job(name: str, metrics: dict[str, float]) -> Path:
+        seed, initialisation, task = name.split("/")
+        folder = tmp_path / name
+        changed = replace(
+            RECORD,
+            task=task,
+            initialisation=initialisation,
+            metrics=metrics,
+            seed=int(seed.removeprefix("seed")),
+            checkpoint=RECORD.checkpoint
+            if initialisation == "MAE" and task != "pretrain"
+            else None,
+        )
+        write_record(changed, folder / "record.json")
+        return folder
+
+    def scalars(folder: Path, lines: list[dict], start: str = "20240101_100000") -> Path:
+        path = folder / start / "vis_data" / "scalars.json"
+        path.parent.mkdir(parents=True)
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return path.parent
+
+    def train(step: int, loss: float) -> dict:
+        return {"lr": 0.1, "loss": loss, "epoch": 1, "iter": step, "step": step}
+
+    pretrain = job("seed0/MAE/pretrain", {"loss": 0.4})
+    scalars(pretrain, [train(1, 1.0), train(2, 0.4)])
+    (pretrain / "reconstructions.png").write_bytes(png())
+    for initialisation, top1, box in (("random", 50.0, 0.1), ("MAE", 61.5, 0.25)):
+        folder = job(f"seed0/{initialisation}/finetune", {"accuracy/top1": top1})
+        scalars(folder, [train(1, 2.0), train(2, 1.5), {"accuracy/top1": top1, "step": 1}])
+        folder = job(f"seed0/{initialisation}/detection", {"coco/bbox_mAP": box})
+        pictures = scalars(folder, [train(1, 3.0), {"coco/bbox_mAP": box, "step": 1}]) / "vis_image"
+        pictures.mkdir()
+        # drawn in the middle of training, and at its end after 100 iterations
+        for name in ("val_img_53.png", "val_img_100.png", "val_img_103.png"):
+            (pictures / name).write_bytes(png())
+    return tmp_path

@@ -1,0 +1,112 @@
+"""A repository in miniature: fake train and test commands, configs, a suite."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+# Stands for tools/train.py and tools/test.py. behaviour.json says what a job does; events.txt
+# keeps what happened in which order.
+FAKE_COMMAND = """
+import argparse, json, os, sys, time
+from pathlib import Path
+from mae_bench.results.labels import run_labels
+from mae_bench.results.record import Record, config_sha256, file_sha256, write_record
+
+parser = argparse.ArgumentParser()
+parser.add_argument("config")
+parser.add_argument("tested", nargs="?")
+parser.add_argument("--work-dir", type=Path, required=True)
+parser.add_argument("--out", type=Path)
+parser.add_argument("--resume", action="store_true")
+parser.add_argument("--checkpoint")
+parser.add_argument("--cfg-options")
+args = parser.parse_args()
+folder = args.work_dir
+name = "/".join(folder.parts[-3:])
+key, seed = args.cfg_options.split("=")
+
+def event(kind):
+    with open("events.txt", "a") as file:
+        file.write(f"{kind} {name}\\n")
+
+event("start")
+what = json.loads(Path("behaviour.json").read_text()).get(name, "ok")
+checkpoint = args.tested or args.checkpoint
+if checkpoint and not Path(checkpoint).is_file():
+    sys.exit("no checkpoint")
+if what == "fail":
+    print("ordinary line")
+    sys.exit("RuntimeError: out of luck")
+if what == "hang":
+    Path("hanging.pid").write_text(str(os.getpid()))
+    time.sleep(60)
+if what != "no record":
+    (folder / "checkpoint.safetensors").write_text(f"weights of {name}")
+    task, initialisation = run_labels(folder, args.config, checkpoint)
+    overrides = {key: int(seed)}
+    write_record(Record(
+        task=task, initialisation=initialisation, metrics={"score": 50.0 + int(seed)},
+        config_file=args.config, config_sha256=config_sha256(args.config, overrides),
+        overrides=overrides, seed=int(seed),
+        checkpoint={"file": checkpoint, "sha256": file_sha256(checkpoint), "report": None}
+        if checkpoint else None,
+        run_card={"threads": os.environ["OMP_NUM_THREADS"]}, data_counts={}, versions={},
+        git_revision=None, device="cpu", started="2024-01-01T00:00:00+00:00",
+        finished="2024-01-01T00:00:01+00:00", duration_seconds=1.0, peak_memory_mib=None,
+    ), args.out or folder / "record.json")
+event("end")
+"""
+
+
+class Workplace:
+    """The miniature repository, which is the current folder of the test."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.suite_file = "suite.yaml"
+        self.work_dir = Path("work")
+        self.suite = {
+            "name": "test suite",
+            "seeds": [0],
+            "initialisations": {"random": None, "MAE": {"pretrain": "pre.py", "minutes": 5}},
+            "tasks": {
+                "robustness": {"config": "rob.py", "test": "finetune", "metrics": {"score": "r"}},
+                "finetune": {"config": "fine.py", "metrics": {"score": "f"}},
+                "linear": {"config": "lin.py", "metrics": {"score": "l"}},
+            },
+        }
+        (root / "tools").mkdir()
+        for name in ("train.py", "test.py"):
+            (root / "tools" / name).write_text(FAKE_COMMAND)
+        for name in ("pre.py", "fine.py", "lin.py", "rob.py"):
+            (root / name).write_text("lr = 1.0\n")
+        self.write()
+        self.behave({})
+
+    def write(self) -> str:
+        """Write the suite file and return its name."""
+        Path(self.root, self.suite_file).write_text(yaml.safe_dump(self.suite, sort_keys=False))
+        return self.suite_file
+
+    def behave(self, behaviour: dict[str, str]) -> None:
+        """Job name -> what its command does: "ok", "fail", "hang" or "no record"."""
+        Path(self.root, "behaviour.json").write_text(json.dumps(behaviour))
+
+    def events(self) -> list[str]:
+        """Lines "start NAME" and "end NAME" in the order they were written; then forgotten."""
+        path = Path(self.root, "events.txt")
+        lines = path.read_text().splitlines() if path.exists() else []
+        path.unlink(missing_ok=True)
+        return lines
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workplace:
+    """The current folder, turned into a small repository without GPUs."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    repository = Path(__file__).resolve().parents[2]
+    monkeypatch.setenv("PYTHONPATH", str(repository))
+    return Workplace(tmp_path)

@@ -1,0 +1,216 @@
+"""Jobs run in order, fail alone, are resumed, and are never overwritten."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mae_bench.results.record import read_record
+from mae_bench.suite import executor, load_suite, plan_jobs
+from mae_bench.suite.plan import Job
+from mae_bench.suite.schedule import path_lengths, time_left
+
+RUN_SUITE = Path(__file__).resolve().parents[2] / "tools" / "run_suite.py"
+
+
+class Lines:
+    """A display that keeps the events."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def event(self, line: str) -> None:
+        self.lines.append(line)
+
+    def refresh(self, state: executor.State) -> None:
+        pass
+
+
+def run(workplace, slots=2):
+    jobs = plan_jobs(load_suite(workplace.write()), workplace.work_dir)
+    state = executor.current_state(jobs, slots)
+    executor.run_jobs(state, Lines(), workplace.work_dir)
+    return state
+
+
+def command_line(workplace, *options):
+    return [sys.executable, str(RUN_SUITE), workplace.write(), "--work-dir", "work", *options]
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_every_job_runs_once_after_what_it_needs(workplace, slots):
+    state = run(workplace, slots)
+    assert len(state.done) == 7
+    assert not state.failed
+    assert not state.skipped
+    events = workplace.events()
+    assert len(events) == 14
+    for name, needs in [
+        ("MAE/finetune", "MAE/pretrain"),
+        ("MAE/linear", "MAE/pretrain"),
+        ("MAE/robustness", "MAE/finetune"),
+        ("random/robustness", "random/finetune"),
+    ]:
+        assert events.index(f"end seed0/{needs}") < events.index(f"start seed0/{name}")
+    if slots == 1:  # the longest chain is the pre-training's
+        assert events[0] == "start seed0/MAE/pretrain"
+    threads = {
+        read_record(path).run_card["threads"] for path in workplace.work_dir.rglob("record.json")
+    }
+    assert threads == {str(max(1, len(os.sched_getaffinity(0)) // slots))}
+
+    assert run(workplace).done == state.done
+    assert workplace.events() == []
+
+
+def test_failed_job_is_noted_and_only_its_dependants_are_skipped(workplace):
+    workplace.behave({"seed0/MAE/finetune": "fail", "seed0/random/linear": "no record"})
+    state = run(workplace)
+    assert set(state.failed) == {"seed0/MAE/finetune", "seed0/random/linear"}
+    assert state.skipped == {"seed0/MAE/robustness": "seed0/MAE/finetune"}
+    assert len(state.done) == 4
+    failure = json.loads(Path("work/seed0/MAE/finetune/failed.json").read_text())
+    assert failure["reason"] == "exit code 1"
+    assert failure["log_tail"] == ["ordinary line", "RuntimeError: out of luck"]
+    assert "out of luck" in state.failed["seed0/MAE/finetune"]
+    assert "record.json" in state.failed["seed0/random/linear"]
+
+    workplace.events()
+    workplace.behave({})
+    state = run(workplace)
+    assert not state.failed
+    started = {line for line in workplace.events() if line.startswith("start")}
+    rerun = {"MAE/finetune", "MAE/robustness", "random/linear"}
+    assert started == {f"start seed0/{name}" for name in rerun}
+    assert not list(workplace.work_dir.rglob("failed.json"))
+
+
+def test_failed_pretraining_skips_the_whole_chain(workplace):
+    workplace.behave({"seed0/MAE/pretrain": "fail"})
+    state = run(workplace)
+    assert set(state.skipped) == {f"seed0/MAE/{x}" for x in ("finetune", "linear", "robustness")}
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_changed_config_is_refused_and_nothing_overwritten(workplace, finished):
+    if not finished:
+        workplace.behave({"seed0/random/linear": "fail"})
+    run(workplace)
+    Path("lin.py").write_text("lr = 5.0\n")
+    before = {path: path.read_bytes() for path in Path("work").rglob("*") if path.is_file()}
+    with pytest.raises(ValueError, match=r"work/seed0/random/linear: .*changed.*--work-dir"):
+        run(workplace)
+    assert before == {path: path.read_bytes() for path in Path("work").rglob("*") if path.is_file()}
+
+
+def test_config_edited_between_plan_and_start_fails_the_job(workplace):
+    jobs = plan_jobs(load_suite(workplace.write()), workplace.work_dir)
+    state = executor.current_state(jobs, 1)
+    Path("lin.py").write_text("lr = 5.0\n")
+    executor.run_jobs(state, Lines(), workplace.work_dir)
+    assert set(state.failed) == {"seed0/random/linear", "seed0/MAE/linear"}
+    assert "config_sha256" in state.failed["seed0/MAE/linear"]
+
+
+def test_folder_of_something_else_is_refused(workplace):
+    folder = Path("work/seed0/random/linear")
+    folder.mkdir(parents=True)
+    run(workplace)  # an empty folder is no one's
+    (folder / "job.json").unlink()
+    with pytest.raises(ValueError, match="seed0/random/linear: holds files of no suite's job"):
+        run(workplace)
+
+
+def test_result_of_a_replaced_checkpoint_is_refused(workplace):
+    run(workplace)
+    Path("work/seed0/MAE/pretrain/checkpoint.safetensors").write_text("other weights")
+    with pytest.raises(ValueError, match="was not made from .*pretrain/checkpoint.safetensors"):
+        run(workplace)
+    Path("work/seed0/MAE/pretrain/checkpoint.safetensors").unlink()
+    assert len(run(workplace).done) == 7  # removed to save space
+    Path("work/seed0/MAE/pretrain/record.json").unlink()
+    with pytest.raises(ValueError, match="is done, but seed0/MAE/pretrain .* is not"):
+        run(workplace)
+
+
+def test_ctrl_c_stops_the_children_and_the_next_run_goes_on(workplace):
+    workplace.behave({"seed0/MAE/finetune": "hang"})
+    process = subprocess.Popen(command_line(workplace), stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not Path("hanging.pid").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    second = subprocess.run(command_line(workplace), capture_output=True, text=True)
+    assert second.returncode == 2
+    assert "another run_suite" in second.stderr
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stopped" in output
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(Path("hanging.pid").read_text()), 0)
+
+    finished = {line[4:] for line in workplace.events() if line.startswith("end ")}
+    assert "seed0/MAE/pretrain" in finished
+    workplace.behave({})
+    result = subprocess.run(command_line(workplace), capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    again = {line[6:] for line in workplace.events() if line.startswith("start ")}
+    assert "seed0/MAE/finetune" in again
+    assert not again & finished
+    assert "report: work/report.html" in result.stdout
+    assert Path("work/report.html").is_file()
+    assert "| MAE | " in Path("work/table.md").read_text()
+
+
+def test_command_lists_failures_and_ends_with_1(workplace):
+    workplace.behave({"seed0/MAE/linear": "fail", "seed0/random/finetune": "fail"})
+    result = subprocess.run(command_line(workplace), capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "failed: seed0/MAE/linear: exit code 1: RuntimeError: out of luck" in result.stderr
+    assert "skipped: seed0/random/robustness: it needs seed0/random/finetune" in result.stderr
+    assert "FAILED   seed0/MAE/linear" in result.stdout
+
+
+def test_dry_run_writes_nothing_and_slurm_says_it_is_not_there(workplace):
+    command = command_line(workplace, "--dry-run", "--jobs", "2")
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert "seed0/MAE/robustness  needs seed0/MAE/finetune" in result.stdout
+    # pretrain 5 min, then finetune and robustness of 1 min each
+    assert "7 of 7 jobs to do, 2 at once: about 7 min" in result.stdout
+    assert not Path("work").exists()
+    command = command_line(workplace, "--executor", "slurm")
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert "slurm is not there yet" in result.stderr
+
+
+def test_cores_and_gpus_are_divided(monkeypatch):
+    monkeypatch.setattr(executor, "cpu_cores", lambda: 7)
+    environments = [executor.child_environment(slot, 3, ["4", "6"]) for slot in range(3)]
+    assert [one["OMP_NUM_THREADS"] for one in environments] == ["2", "2", "2"]
+    assert [one["CUDA_VISIBLE_DEVICES"] for one in environments] == ["4", "6", "4"]
+    assert executor.child_environment(0, 20, [])["OMP_NUM_THREADS"] == "1"
+
+
+def _job(name, needs, minutes):
+    return Job(name, "", "", 0, Path(name), (), "", None, needs, minutes, "")
+
+
+def test_schedule_by_hand():
+    jobs = [_job("a", None, 4), _job("b", "a", 2), _job("c", "b", 1), _job("d", None, 3)]
+    assert path_lengths(jobs) == {"a": 7, "b": 3, "c": 1, "d": 3}
+    seconds = {job.name: job.minutes for job in jobs}
+    assert time_left(jobs, seconds, set(), 1) == 10
+    assert time_left(jobs, seconds, set(), 2) == 7
+    # a is done; b and d run, b with 1 and d with 3 left: c starts at 1
+    assert time_left(jobs[1:], {"b": 1, "c": 1, "d": 3}, {"b", "d"}, 2) == 3
+    # one at a time, d has started and goes first although c's chain is as long
+    assert time_left(jobs[2:], {"c": 1, "d": 0.5}, {"d"}, 1) == 1.5

@@ -1,0 +1,48 @@
+#!/usr/bin/env python
+"""Pre-train or fine-tune a model: one config, one work directory, one record."""
+
+import argparse
+from pathlib import Path
+
+from mae_bench.cli import run_command
+
+
+def parse_args() -> argparse.Namespace:
+    """Options of the command line."""
+    from mmengine.config import DictAction
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config", help="config file")
+    parser.add_argument("--work-dir", help="where everything is written; work_dirs/CONFIG")
+    parser.add_argument("--resume", action="store_true", help="go on where the last run stopped")
+    parser.add_argument("--checkpoint", help="what the backbone starts from")
+    parser.add_argument("--amp", action="store_true", help="train in mixed precision")
+    parser.add_argument(
+        "--cfg-options", nargs="+", action=DictAction, default={}, help="key=value overrides"
+    )
+    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm"], default="none")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Check everything that can be checked, then train."""
+    args = parse_args()
+    from mmengine.runner import Runner
+
+    from mae_bench.engine import launch
+
+    cfg = launch.load_config(args.config, args.cfg_options)
+    cfg.work_dir = args.work_dir or str(Path("work_dirs", Path(args.config).stem))
+    cfg.launcher = args.launcher
+    if args.checkpoint:
+        launch.initialise_backbone(cfg, args.checkpoint)
+    if args.amp:
+        launch.use_mixed_precision(cfg)
+    launch.check_data_folders(cfg)
+    launch.claim_work_dir(cfg, args.resume)
+    cfg.resume = args.resume
+    Runner.from_cfg(cfg).train()
+
+
+if __name__ == "__main__":
+    run_command(main)
