@@ -13,6 +13,7 @@ from .quiet import hide_host_library_noise
 hide_host_library_noise()
 
 TRACEBACK_VARIABLE = "MAE_BENCH_TRACEBACK"
+WORKER_TRACEBACK = "Original Traceback (most recent call last):"
 
 
 def run_command(main: Callable[[], int | None]) -> None:
@@ -37,7 +38,11 @@ def run_command(main: Callable[[], int | None]) -> None:
 
 
 def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = str(error)
+    if WORKER_TRACEBACK in text:
+        # An error of a data loader's worker process: the last line is the message.
+        text = text.rstrip().splitlines()[-1].removeprefix(f"{type(error).__name__}: ")
+    text = " ".join(text.split()) or type(error).__name__
     return text if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: {text}"
 
 

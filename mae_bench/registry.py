@@ -17,7 +17,8 @@ def _child(parent: Registry, location: str) -> Registry:
 
 MODELS = _child(mmengine_registry.MODELS, "mae_bench.models")
 WEIGHT_INITIALIZERS = _child(mmengine_registry.WEIGHT_INITIALIZERS, "mae_bench.checkpoint.transfer")
-DATASETS = _child(mmengine_registry.DATASETS, "mae_bench.datasets")
+DATASETS = _child(mmengine_registry.DATASETS, "mae_bench.datasets.robustness")
+TRANSFORMS = _child(mmengine_registry.TRANSFORMS, "mae_bench.datasets.loading")
 HOOKS = _child(mmengine_registry.HOOKS, "mae_bench.engine")
 OPTIMIZERS = _child(mmengine_registry.OPTIMIZERS, "mae_bench.engine")
 OPTIM_WRAPPERS = _child(mmengine_registry.OPTIM_WRAPPERS, "mae_bench.engine")

@@ -55,7 +55,7 @@ with read_base():
     from ..default_runtime import *
 
 default_scope = "mmdet"
-epochs = 30
+epochs = 40
 size = 48
 strides = [2, 4, 8, 16]
 norm_cfg = dict(type="BN")
@@ -115,7 +115,7 @@ model = dict(
         bbox_head=dict(
             type=Shared4Conv1FCBBoxHead,
             in_channels=64,
-            conv_out_channels=64,
+            conv_out_channels=32,
             fc_out_channels=256,
             roi_feat_size=7,
             num_classes=len(classes),
@@ -135,7 +135,7 @@ model = dict(
             type=FCNMaskHead,
             num_convs=4,
             in_channels=64,
-            conv_out_channels=64,
+            conv_out_channels=32,
             num_classes=len(classes),
             norm_cfg=norm_cfg,
             loss_mask=dict(type=CrossEntropyLoss, use_mask=True),
@@ -202,7 +202,7 @@ train_dataloader = dict(
         ann_file="annotations/instances_train2017.json",
         data_prefix=dict(img="train2017"),
         metainfo=dict(classes=classes),
-        indices=400,
+        indices=100,
         filter_cfg=dict(filter_empty_gt=True),
         pipeline=[
             dict(type=LoadImageFromFile),
@@ -260,7 +260,7 @@ optim_wrapper = dict(
 )
 auto_scale_lr = dict(base_batch_size=64, enable=True)
 param_scheduler = [
-    dict(type=WarmupCosineLR, warmup=1, total=epochs, by_epoch=True, convert_to_iter_based=True)
+    dict(type=WarmupCosineLR, warmup=4, total=epochs, by_epoch=True, convert_to_iter_based=True)
 ]
 
 default_hooks.update(visualization=dict(type=DetVisualizationHook, draw=True, interval=3))

@@ -31,7 +31,7 @@ with read_base():
     from ..default_runtime import *
 
 default_scope = "mmseg"
-epochs = 30
+epochs = 20
 size = 48
 norm_cfg = dict(type="BN")
 metainfo = dict(
@@ -107,12 +107,12 @@ model = dict(
         align_corners=False,
         loss_decode=dict(type=CrossEntropyLoss, loss_weight=0.4),
     ),
-    train_cfg=dict(),
+    train_cfg={},
     test_cfg=dict(mode="slide", crop_size=(size, size), stride=(32, 32)),
 )
 
 train_dataloader = dict(
-    batch_size=16,
+    batch_size=8,
     num_workers=0,
     drop_last=True,
     sampler=dict(type=DefaultSampler, shuffle=True),
@@ -128,9 +128,7 @@ train_dataloader = dict(
         pipeline=[
             dict(type=LoadImageFromFile),
             dict(type=LoadAnnotations, reduce_zero_label=True),
-            dict(
-                type=RandomResize, scale=(size, size), ratio_range=(0.75, 1.33), keep_ratio=True
-            ),
+            dict(type=RandomResize, scale=(size, size), ratio_range=(0.75, 1.33), keep_ratio=True),
             dict(type=RandomCrop, crop_size=(size, size), cat_max_ratio=1.0),
             dict(type=PackSegInputs),
         ],
@@ -156,7 +154,7 @@ val_dataloader = dict(
     ),
 )
 val_evaluator = dict(type=IoUMetric, iou_metrics=["mIoU"])
-train_cfg = dict(type=EpochBasedTrainLoop, max_epochs=epochs, val_interval=10)
+train_cfg = dict(type=EpochBasedTrainLoop, max_epochs=epochs, val_interval=5)
 val_cfg = dict(type=ValLoop)
 
 # Base learning rate for a batch of 16, scaled to the batch in use.
@@ -164,7 +162,7 @@ optim_wrapper = dict(
     type=OptimWrapper,
     constructor=LayerDecayConstructor,
     paramwise_cfg=dict(layer_decay=0.75),
-    optimizer=dict(type=AdamW, lr=1e-3, weight_decay=0.05, fused=True),
+    optimizer=dict(type=AdamW, lr=4e-3, weight_decay=0.05, fused=True),
 )
 auto_scale_lr = dict(base_batch_size=16, enable=True)
 param_scheduler = [

@@ -130,7 +130,7 @@ class SceneComposer:
         angle = self.rng.uniform(-12, 12)
         scale = side / 8
         matrix = cv2.getRotationMatrix2D((3.5, 3.5), angle, scale)
-        matrix[:, 2] += (side - 1) / 2 - 3.5
+        matrix[:, 2] = matrix[:, 2] + (side - 1) / 2 - 3.5
         ink = cv2.warpAffine(
             self.sources.digits[index], matrix, (side, side), flags=cv2.INTER_CUBIC
         )
@@ -164,10 +164,8 @@ class SceneComposer:
                     break
             else:
                 continue
-            hue = rng.integers(180)
-            colour = cv2.cvtColor(
-                np.uint8([[[hue, rng.integers(*SATURATION), 255]]]), cv2.COLOR_HSV2RGB
-            )[0, 0]
+            hsv = np.array([[[rng.integers(180), rng.integers(*SATURATION), 255]]], np.uint8)
+            colour = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0]
             shade = self.texture(s).mean(axis=2, keepdims=True) / 255
             paint = colour * (0.6 + 0.4 * shade)
             window = image[y : y + s, x : x + s]

@@ -5,6 +5,7 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+from mmcv.transforms import LoadImageFromFile
 from mmengine.config import Config
 from mmengine.runner import Runner
 
@@ -12,6 +13,7 @@ from ..results.record import write_json_atomic
 
 REQUIRED_KEYS = ("model", "work_dir", "default_scope")
 RUNNER_KEYS = set(inspect.signature(Runner.__init__).parameters) - {"self", "cfg"}
+LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 STATE_NAME = "run.json"
 
 
@@ -45,7 +47,20 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Co
         _check_override(cfg, key, path)
     cfg.merge_from_dict(overrides or {})
     cfg.overrides = dict(overrides or {})
+    for loader in LOADERS:
+        _name_broken_images(cfg.get(loader))
     return cfg
+
+
+def _name_broken_images(node: Any) -> None:
+    """Put our image loader, which names a file that it cannot decode, in place of mmcv's."""
+    if isinstance(node, dict):
+        if node.get("type") in (LoadImageFromFile, "LoadImageFromFile"):
+            node["type"] = "mae_bench.LoadImage"
+        node = list(node.values())
+    if isinstance(node, list):
+        for child in node:
+            _name_broken_images(child)
 
 
 def _suggestion(key: str, known: Any) -> str:
@@ -87,7 +102,7 @@ def _arguments(node: Any) -> set[str]:
         return RUNNER_KEYS if target is None and "default_scope" in node else set()
     names: set[str] = set()
     for parent in target.__mro__[:-1]:
-        parameters = inspect.signature(parent.__init__).parameters
+        parameters = inspect.signature(vars(parent).get("__init__", object)).parameters
         names |= set(parameters)
         # What a class takes as **kwargs it hands to its parent.
         if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
@@ -173,7 +188,7 @@ def claim_work_dir(cfg: Config, resume: bool) -> None:
 
 def check_data_folders(cfg: Config) -> None:
     """Raise FileNotFoundError where the folder of a data loader is missing, with the fix."""
-    for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
+    for loader in LOADERS:
         dataset = (cfg.get(loader) or {}).get("dataset") or {}
         while "dataset" in dataset:
             dataset = dataset["dataset"]

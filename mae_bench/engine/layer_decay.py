@@ -42,7 +42,7 @@ def parameter_groups(
     Source: MAE Table 9 (layer decay, following Clark et al. 2020 and BEiT); ids and exemptions
     from the official fine-tuning code.
     """
-    backbone = getattr(model, "backbone", None)
+    backbone: Any = getattr(model, "backbone", None)
     if layer_decay != 1.0 and not hasattr(backbone, "layer_id"):
         raise ValueError(
             f"layer_decay={layer_decay} needs a model whose backbone has layer_id(name) and "
@@ -86,13 +86,14 @@ class LayerDecayConstructor:
         unknown = set(self.paramwise_cfg) - PARAMWISE_KEYS
         if unknown:
             raise ValueError(
-                f"paramwise_cfg has unknown keys {sorted(unknown)}; it takes {sorted(PARAMWISE_KEYS)}"
+                f"paramwise_cfg has unknown keys {sorted(unknown)}; "
+                f"it takes {sorted(PARAMWISE_KEYS)}"
             )
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build the optimizer wrapper for a model, wrapped for distribution or not."""
         if is_model_wrapper(model):
-            model = model.module
+            model = model.get_submodule("module")
         wrapper_cfg = dict(self.optim_wrapper_cfg)
         wrapper_cfg.setdefault("type", "OptimWrapper")
         optimizer_cfg = dict(wrapper_cfg.pop("optimizer"))

@@ -23,7 +23,7 @@ class ProgressFile(Hook):
 
     def __init__(self, seconds: float = 3.0) -> None:
         self.seconds = seconds
-        self.last_write = 0.0
+        self.last_write = float("-inf")
 
     @master_only
     def after_train_iter(

@@ -32,7 +32,7 @@ def read_images(paths: Sequence[str | Path]) -> Tensor:
     Raises:
         ValueError: a file that is no image, or one of another size than the first.
     """
-    images = []
+    images: list[np.ndarray] = []
     for path in paths:
         image = cv2.imread(str(path), cv2.IMREAD_COLOR)
         if image is None:
@@ -66,7 +66,7 @@ def draw_reconstructions(model: MAE, images: Tensor, seed: int = 0) -> np.ndarra
     num_patches = (images.shape[2] // p) * (images.shape[3] // p)
     generator = torch.Generator().manual_seed(seed)
     noise = torch.rand(len(images), num_patches, generator=generator).to(parameter.device)
-    masking = random_masking(*noise.shape, model.mask_ratio, parameter.device, noise)
+    masking = random_masking(len(images), num_patches, model.mask_ratio, parameter.device, noise)
     pasted, mask = model.reconstruct(inputs, masking)
     pasted, mask = pasted.cpu() * std + mean, mask.cpu()
     masked = images * (1 - mask) + MASK_GREY * mask
@@ -100,5 +100,6 @@ class DrawReconstructions(Hook):
         paths = sorted(p for p in Path(self.folder).rglob("*") if p.is_file())
         chosen = paths[:: max(1, len(paths) // self.count)][: self.count]
         model = unwrap(runner.model).eval()
+        assert isinstance(model, MAE), f"{type(model).__name__} reconstructs nothing"
         picture = draw_reconstructions(model, read_images(chosen))
         cv2.imwrite(str(Path(runner.work_dir, "reconstructions.png")), picture)

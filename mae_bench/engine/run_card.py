@@ -4,21 +4,27 @@ from typing import Any
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseModel, is_model_wrapper
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.runner import Runner
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from ..registry import HOOKS
 
-# PyTorch counts its fused attention kernels for GPUs, but not the one for CPUs.
-CPU_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: sdpa_flop}
+
+def _cpu_attention_flops(query, key, value, *args, out_shape=None, **kwargs) -> int:
+    """Operations of the fused attention kernel for CPUs, from the shapes of its inputs."""
+    return sdpa_flop_count(query, key, value)
 
 
-def unwrap(model: nn.Module) -> nn.Module:
+# PyTorch counts its fused attention kernels for GPUs, but not this one.
+CPU_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _cpu_attention_flops}
+
+
+def unwrap(model: nn.Module) -> Any:
     """The model inside a distributed wrapper, or the model itself."""
-    return model.module if is_model_wrapper(model) else model
+    return model.get_submodule("module") if is_model_wrapper(model) else model
 
 
 def precision_in_use(optim_wrapper: OptimWrapper) -> str:
@@ -32,7 +38,7 @@ def precision_in_use(optim_wrapper: OptimWrapper) -> str:
 
 
 @torch.no_grad()
-def count_forward_flops(model: nn.Module, data_batch: dict[str, Any]) -> float:
+def count_forward_flops(model: BaseModel, data_batch: dict[str, Any]) -> float:
     """Floating-point operations of a forward pass on one image, a multiply-add counting as two.
 
     The model is put back as it was and the random state is kept, so counting changes no result.

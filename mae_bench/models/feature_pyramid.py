@@ -67,7 +67,7 @@ class FeaturePyramidAdapter(BaseModule):
     def init_weights(self) -> None:
         """Lecun-normal transposed convolutions with zero bias."""
         for module in self.modules():
-            if isinstance(module, nn.ConvTranspose2d):
+            if isinstance(module, nn.ConvTranspose2d) and module.bias is not None:
                 lecun_normal_(module.weight)
                 nn.init.zeros_(module.bias)
         self._is_init = True

@@ -166,7 +166,8 @@ class MAE(BaseModel):
         patches = patchify(images, p)
         grid = (images.shape[2] // p, images.shape[3] // p)
         if masking is None:
-            masking = random_masking(*patches.shape[:2], self.mask_ratio, patches.device)
+            batch, num_patches = patches.shape[:2]
+            masking = random_masking(batch, num_patches, self.mask_ratio, patches.device)
         encoded = self.encode(patches, masking, grid)
         return self.decoder(encoded, masking, grid), patches, masking
 

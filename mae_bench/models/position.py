@@ -74,7 +74,7 @@ def resize_position_table(table: Tensor, source: Grid, target: Grid) -> Tensor:
 
 
 def relative_position_rows(grid: Grid, class_token: bool) -> int:
-    """Rows of the relative position table of a grid: ``(2H-1)(2W-1)``, plus 3 with a class token."""
+    """Rows of the relative position table: ``(2H-1)(2W-1)``, plus 3 with a class token."""
     return (2 * grid[0] - 1) * (2 * grid[1] - 1) + CLASS_TOKEN_ROWS * class_token
 
 

@@ -132,6 +132,7 @@ class Block(nn.Module):
         if self.window_size is None:
             bias = None if bias_module is None else bias_module(grid)
             return self.attn(x, bias)
+        assert grid is not None, "windows are cut from a grid"
         window = self.window_size
         bias = None if bias_module is None else bias_module((window, window))
         windows, padded = partition_windows(x, grid, window)
@@ -239,7 +240,8 @@ class VisionTransformer(BaseModule):
         self.rel_pos_bias = bias(None, class_token) if shared else None
         self.rel_pos_bias_window = bias(window_size, False) if shared and window_size else None
 
-        self.norm = self.fc_norm = None
+        self.norm: nn.Module = nn.Identity()
+        self.fc_norm: nn.Module = nn.Identity()
         if output in ("class_token", "tokens"):
             self.norm = nn.LayerNorm(self.embed_dim, eps=LAYER_NORM_EPS)
         elif output == "mean":
@@ -322,14 +324,6 @@ class VisionTransformer(BaseModule):
             self.pos_embed.zero_()
             self.pos_embed[:, prefix:] = sincos_position_table(self.embed_dim, self.grid)
         self.blocks.apply(init_transformer)
-
-    def init_weights(self) -> None:
-        """Called by MMEngine: a fresh initialisation, then the checkpoint of ``init_cfg``."""
-        if self._is_init:
-            return
-        if self.init_cfg:
-            super().init_weights()
-        self._is_init = True
 
     def train(self, mode: bool = True) -> "VisionTransformer":
         """A frozen backbone stays in evaluation mode: no stochastic depth."""

@@ -123,7 +123,7 @@ def _reconstructions(work_dir: Path, runs: list[Run]) -> list[tuple[str, Picture
     for run in runs:
         path = work_dir / run.name / RECONSTRUCTIONS_NAME
         if path.is_file():
-            alt = f"Original, masked and reconstructed pictures of {run.name}"
+            alt = f"Masked, reconstructed and original pictures of {run.name}"
             found.append((run.name, Picture(_data_uri(path), alt)))
     return found
 

@@ -202,8 +202,9 @@ def _finish(running: Running, state: State, display: Display) -> None:
         "log_tail": lines[-LOG_TAIL_LINES:],
     }
     write_json_atomic(failure, job.folder / FAILED_NAME)
-    last = next((line for line in reversed(lines) if line.strip()), "no output")
-    state.failed[job.name] = f"{reason}: {last.strip()}" if code else reason
+    # the error itself: what is indented only says where it came from
+    last = next((line for line in reversed(lines) if line[:1].strip()), "no output")
+    state.failed[job.name] = f"{reason}: {last}" if code else reason
     display.event(f"FAILED   {job.name}: {state.failed[job.name]}")
 
 

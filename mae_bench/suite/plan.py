@@ -101,7 +101,7 @@ class Job:
                     f"{value!r}; {_OTHER_FOLDER}"
                 )
         if self.checkpoint is None or not self.checkpoint.is_file():
-            return  # a checkpoint may be removed to save space once its dependants are done
+            return  # a checkpoint may be removed to save space once its dependents are done
         used = record.checkpoint and record.checkpoint["sha256"]
         if used != file_sha256(self.checkpoint):
             raise ValueError(

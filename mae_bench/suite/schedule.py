@@ -13,7 +13,7 @@ def path_lengths(jobs: Sequence[Job]) -> dict[str, float]:
     """
     minutes = {job.name: job.minutes for job in jobs}
     lengths = dict(minutes)
-    # a job stands after the one it needs, so in reverse every dependant is final when read
+    # a job stands after the one it needs, so in reverse every dependent is final when read
     for job in reversed(jobs):
         if job.needs in minutes:
             chain = minutes[job.needs] + lengths[job.name]

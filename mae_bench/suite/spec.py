@@ -22,7 +22,9 @@ tasks:                        # one or more columns of the table each
     scale: 100                # the table shows metric x scale; default 1
 ```
 
-File names are relative to the folder the suite is run from: the repository root.
+File names are relative to the folder the suite is run from: the repository root. A suite that
+differs from another in a few keys names it, ``base: demo.yaml`` in the same folder, and gives just
+those keys.
 """
 
 import re
@@ -91,10 +93,12 @@ def load_suite(path: str | Path) -> Suite:
         ValueError: a key is unknown, missing or has a wrong value, or a file it names does not
             exist; one line naming the suite file and the key.
     """
-    try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    data = _read_yaml(Path(path))
+    if isinstance(data, dict) and isinstance(data.get("base"), str):
+        base = Path(path).with_name(data.pop("base"))
+        if not base.is_file():
+            raise ValueError(f"{path}: key 'base' names a file that does not exist: {base}")
+        data = {**_read_yaml(base), **data}
     reader = _Reader(str(path))
     reader.keys(data, "", required={"name", "seeds", "initialisations", "tasks"}, optional={"data"})
     reader.check(isinstance(data["name"], str), "name", "must be a string")
@@ -127,6 +131,13 @@ def load_suite(path: str | Path) -> Suite:
             f"names no task that trains a model: {task.test!r}",
         )
     return Suite(str(path), data["name"], seeds, initialisations, tasks, data.get("data"))
+
+
+def _read_yaml(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
 
 
 class _Reader:

@@ -37,9 +37,7 @@ def test_three_steps_by_hand():
         ratio = TRUST * norm(weight) / norm(decayed)
         buffer = [MOMENTUM * m + ratio * g for m, g in zip(buffer, decayed, strict=True)]
         weight = [w - rate * m for w, m in zip(weight, buffer, strict=True)]
-        bias_buffer = [
-            MOMENTUM * m + g for m, g in zip(bias_buffer, bias_gradient, strict=True)
-        ]
+        bias_buffer = [MOMENTUM * m + g for m, g in zip(bias_buffer, bias_gradient, strict=True)]
         bias = [w - rate * m for w, m in zip(bias, bias_buffer, strict=True)]
 
         assert p.flatten().tolist() == pytest.approx(weight, rel=1e-12)

@@ -132,7 +132,10 @@ def test_layer_decay_needs_layers():
 @pytest.mark.filterwarnings("ignore:torch.cuda.amp.GradScaler")
 @pytest.mark.parametrize(
     ("kind", "options", "wrapper"),
-    [("OptimWrapper", {}, OptimWrapper), ("AmpOptimWrapper", {"dtype": "bfloat16"}, AmpOptimWrapper)],
+    [
+        ("OptimWrapper", {}, OptimWrapper),
+        ("AmpOptimWrapper", {"dtype": "bfloat16"}, AmpOptimWrapper),
+    ],
 )
 def test_through_mmengine(kind, options, wrapper, monkeypatch):
     # MMEngine refuses mixed precision without a GPU; the groups are made on the CPU all the same.

@@ -1,10 +1,19 @@
 """The linear probe's head against the formula of batch normalisation."""
 
+import pytest
 import torch
+from mmengine.registry import DefaultScope
 
 from mae_bench.models import LinearProbeHead
 
 EPS = 1e-6
+
+
+@pytest.fixture(autouse=True)
+def scope_of_mmpretrain():
+    """mmpretrain builds parts by name, whatever scope an earlier run in this process has left."""
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
+        yield
 
 
 def make_head() -> LinearProbeHead:

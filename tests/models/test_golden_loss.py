@@ -15,7 +15,7 @@ from torch import Tensor
 from mae_bench.models.mae import MAE
 from mae_bench.models.masking import random_masking
 
-GOLDEN: list[float] = []
+GOLDEN = [1.246483, 1.147907, 1.079930, 1.037177, 1.015161]
 
 
 def scatter(shape: tuple[int, ...], offset: float) -> Tensor:

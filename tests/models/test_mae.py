@@ -83,7 +83,9 @@ def from_hugging_face(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         if ".key." in name or ".value." in name:
             continue
         if ".query." in name:
-            value = torch.cat([tensors[name.replace("query", n)] for n in ("query", "key", "value")])
+            value = torch.cat(
+                [tensors[name.replace("query", n)] for n in ("query", "key", "value")]
+            )
             name = name.replace("attention.attention.query", "attn.qkv")
         for theirs, ours in RENAMED:
             name = name.replace(theirs, ours)
@@ -106,9 +108,7 @@ def pair(randomise):
 
 @pytest.mark.parametrize("norm_pix", [True, False])
 @pytest.mark.parametrize("img_size", IMAGE_SIZES)
-@pytest.mark.parametrize(
-    ("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-6)]
-)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-6)])
 def test_loss_and_every_gradient_agree_with_hugging_face(
     img_size, norm_pix, dtype, tolerance, pair, relative_error
 ):
@@ -153,7 +153,9 @@ def test_prediction_and_reconstruction_agree_with_hugging_face(img_size, pair, r
     picture, mask = ours.reconstruct(images, masking)
     assert relative_error(picture, peer.unpatchify(pixels, img_size)) < 1e-5
     rows, columns = (side // PATCH for side in img_size)
-    expected_mask = torch.kron(hidden.reshape(2, 1, rows, columns).float(), torch.ones(PATCH, PATCH))
+    expected_mask = torch.kron(
+        hidden.reshape(2, 1, rows, columns).float(), torch.ones(PATCH, PATCH)
+    )
     assert torch.equal(mask, expected_mask)
 
 
@@ -295,9 +297,7 @@ def test_loss_is_computed_in_float32_under_autocast():
     assert loss.dtype == torch.float32
 
 
-@pytest.mark.parametrize(
-    "options", [dict(output="mean"), dict(output="tokens", class_token=False)]
-)
+@pytest.mark.parametrize("options", [dict(output="mean"), dict(output="tokens", class_token=False)])
 def test_mae_needs_all_tokens_and_a_class_token(options):
     backbone = dict(
         type="VisionTransformer", arch=dict(embed_dim=16, depth=1, num_heads=2), img_size=32

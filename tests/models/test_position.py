@@ -61,9 +61,7 @@ def test_sincos_agrees_with_hugging_face():
     )
     stored = ViTMAEModel(config).embeddings.position_embeddings.detach()
     assert not stored[:, :1].any()  # the class token
-    torch.testing.assert_close(
-        sincos_position_table(32, (5, 5)), stored[:, 1:], rtol=0, atol=1e-6
-    )
+    torch.testing.assert_close(sincos_position_table(32, (5, 5)), stored[:, 1:], rtol=0, atol=1e-6)
 
 
 def test_sincos_of_moco_has_the_halves_swapped():
@@ -186,9 +184,7 @@ def test_resized_relative_table_passes_through_the_old_values(source, factor, cl
     patches = relative_position_rows(target, class_token=False)
     plane = resized[:patches].reshape(2 * target[0] - 1, 2 * target[1] - 1, 2)
     old = table[: relative_position_rows(source, class_token=False)]
-    torch.testing.assert_close(
-        plane[::factor, ::factor].reshape(-1, 2), old, rtol=1e-5, atol=1e-5
-    )
+    torch.testing.assert_close(plane[::factor, ::factor].reshape(-1, 2), old, rtol=1e-5, atol=1e-5)
     assert torch.equal(resized[patches:], table[len(old) :])
 
 

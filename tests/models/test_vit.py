@@ -28,7 +28,8 @@ def timm_peer(img_size, patch_size, **kwargs):
 
 
 @pytest.mark.parametrize(
-    ("arch", "patch_size", "millions"), [("base", 16, 85.8), ("large", 16, 303.3), ("huge", 14, 630.8)]
+    ("arch", "patch_size", "millions"),
+    [("base", 16, 85.8), ("large", 16, 303.3), ("huge", 14, 630.8)],
 )
 def test_parameter_counts_of_the_paper(arch, patch_size, millions):
     with torch.device("meta"):
@@ -117,9 +118,7 @@ def test_another_input_size_agrees_with_timm(img_size, randomise, relative_error
     ours = randomise(VisionTransformer(TINY, 64, output="tokens")).eval()
     grid = [side // 16 for side in img_size]
     state = ours.state_dict()
-    state["pos_embed"] = resample_abs_pos_embed(
-        state["pos_embed"], grid, [4, 4], antialias=False
-    )
+    state["pos_embed"] = resample_abs_pos_embed(state["pos_embed"], grid, [4, 4], antialias=False)
     peer = timm_peer(img_size, 16)
     peer.load_state_dict(state)
     images = noise(2, 3, *img_size)
@@ -384,13 +383,13 @@ def test_layer_ids(name, layer):
         (dict(arch=dict(embed_dim=32, depth=2, num_heads=3)), "multiple of num_heads"),
         (dict(arch=dict(embed_dim=30, depth=4, num_heads=2)), "multiple of 4, got 30"),
         (dict(output="logits"), "output='logits' is not one of maps, class_token, mean, tokens"),
-        (dict(out_indices=()), "out_indices belongs to output=\"maps\", and is needed"),
-        (dict(output="mean", out_indices=(1,)), "out_indices belongs to output=\"maps\""),
+        (dict(out_indices=()), 'out_indices belongs to output="maps", and is needed'),
+        (dict(output="mean", out_indices=(1,)), 'out_indices belongs to output="maps"'),
         (dict(out_indices=(1, 4)), r"out_indices=\(1, 4\) must lie in 0..3"),
         (dict(out_indices=(-1,)), r"out_indices=\(-1,\) must lie in 0..3"),
         (
             dict(output="class_token", out_indices=(), class_token=False),
-            "output=\"class_token\" needs class_token=True",
+            'output="class_token" needs class_token=True',
         ),
         (dict(window_size=7), "set class_token=False"),
         (dict(rel_pos_bias="each"), "rel_pos_bias='each' is not None, \"per_block\""),

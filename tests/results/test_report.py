@@ -67,7 +67,7 @@ def test_every_figure_is_there_with_its_text(html):
     # one reconstruction; the two pictures of the last validation for each of two initialisations
     alts = [image["alt"] for image in page.all("img")]
     assert len(alts) == 5
-    assert "Original, masked and reconstructed pictures of seed0/MAE/pretrain" in alts
+    assert "Masked, reconstructed and original pictures of seed0/MAE/pretrain" in alts
     assert "detection, random: val_img_103.png" in alts
     assert not any("val_img_53" in alt for alt in alts)
     labels = [svg["aria-label"] for svg in page.all("svg")]

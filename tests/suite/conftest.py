@@ -38,7 +38,7 @@ if checkpoint and not Path(checkpoint).is_file():
     sys.exit("no checkpoint")
 if what == "fail":
     print("ordinary line")
-    sys.exit("RuntimeError: out of luck")
+    sys.exit("RuntimeError: out of luck\\n  where: somewhere")
 if what == "hang":
     Path("hanging.pid").write_text(str(os.getpid()))
     time.sleep(60)

@@ -68,7 +68,7 @@ def test_every_job_runs_once_after_what_it_needs(workplace, slots):
     assert workplace.events() == []
 
 
-def test_failed_job_is_noted_and_only_its_dependants_are_skipped(workplace):
+def test_failed_job_is_noted_and_only_its_dependents_are_skipped(workplace):
     workplace.behave({"seed0/MAE/finetune": "fail", "seed0/random/linear": "no record"})
     state = run(workplace)
     assert set(state.failed) == {"seed0/MAE/finetune", "seed0/random/linear"}
@@ -76,8 +76,12 @@ def test_failed_job_is_noted_and_only_its_dependants_are_skipped(workplace):
     assert len(state.done) == 4
     failure = json.loads(Path("work/seed0/MAE/finetune/failed.json").read_text())
     assert failure["reason"] == "exit code 1"
-    assert failure["log_tail"] == ["ordinary line", "RuntimeError: out of luck"]
-    assert "out of luck" in state.failed["seed0/MAE/finetune"]
+    assert failure["log_tail"] == [
+        "ordinary line",
+        "RuntimeError: out of luck",
+        "  where: somewhere",
+    ]
+    assert state.failed["seed0/MAE/finetune"] == "exit code 1: RuntimeError: out of luck"
     assert "record.json" in state.failed["seed0/random/linear"]
 
     workplace.events()

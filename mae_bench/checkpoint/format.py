@@ -1,0 +1,326 @@
+"""The one checkpoint format: tensors and a metadata block in a ``.safetensors`` file.
+
+Nothing in here executes what a file holds. ``docs/checkpoint_format.md`` describes the format.
+"""
+
+import hashlib
+import json
+import os
+import pickle
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+FORMAT_VERSION = 1
+
+# One key only: safetensors writes several in arbitrary order, and equal checkpoints should have
+# equal SHA-256 sums.
+METADATA_KEY = "mae_bench"
+
+# Where files that hold more than a model keep its tensors.
+WRAPPERS = ("model", "state_dict")
+
+
+@dataclass(frozen=True)
+class CheckpointSource:
+    """Where a converted checkpoint came from.
+
+    Args:
+        file_name: name of the file that was converted, without folders.
+        sha256: its SHA-256, hexadecimal.
+        converter: name of the adapter that converted it.
+    """
+
+    file_name: str
+    sha256: str
+    converter: str
+
+
+@dataclass(frozen=True)
+class CheckpointMetadata:
+    """What a checkpoint says about itself.
+
+    Args:
+        architecture: arguments of the ``VisionTransformer``; values that JSON can hold. Tuples
+            become lists.
+        img_size: input side in pixels, or (height, width), that the position tables are for.
+        patch_size: side of a patch in pixels.
+        mean: mean of each input channel, on the scale 0..255 of the data preprocessor.
+        std: standard deviation of each input channel, on the same scale.
+        method: how it was trained, such as ``"mae"`` or ``"supervised"``.
+        data: what it was trained on, such as ``"imagenet-1k"``.
+        epochs: epochs of training; None where unknown.
+        source: the foreign file it was converted from; None for one that was trained here.
+        format_version: version of the format; not an argument.
+
+    Raises:
+        ValueError: a value that JSON cannot hold, sizes without a patch, or a mean and std that do
+            not fit together or lie on the scale 0..1.
+    """
+
+    architecture: dict[str, Any]
+    img_size: int | Sequence[int]
+    patch_size: int
+    mean: Sequence[float]
+    std: Sequence[float]
+    method: str
+    data: str
+    epochs: int | None = None
+    source: CheckpointSource | None = None
+    format_version: int = field(default=FORMAT_VERSION, init=False)
+
+    def __post_init__(self) -> None:
+        try:
+            architecture = json.loads(json.dumps(dict(self.architecture)))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"architecture: not a dict of JSON values: {error}") from None
+        # Read back equal to what was written: JSON knows lists only, configs have their own dicts.
+        size = self.img_size if isinstance(self.img_size, int) else list(self.img_size)
+        mean, std = [float(v) for v in self.mean], [float(v) for v in self.std]
+        object.__setattr__(self, "architecture", architecture)
+        object.__setattr__(self, "img_size", size)
+        object.__setattr__(self, "mean", mean)
+        object.__setattr__(self, "std", std)
+        if len(mean) != len(std) or not std or min(std) < 1:
+            raise ValueError(
+                f"mean={mean} and std={std} need one value per channel on the scale 0..255: "
+                "multiply by 255 what is on the scale 0..1"
+            )
+        if isinstance(size, list) and len(size) != 2:
+            raise ValueError(f"img_size={size} is neither a side nor (height, width)")
+        if self.patch_size < 1 or min(self.grid) < 1:
+            raise ValueError(f"img_size={size} has no patch of patch_size={self.patch_size}")
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(rows, columns) of patches."""
+        size = self.img_size
+        height, width = (size, size) if isinstance(size, int) else size
+        return height // self.patch_size, width // self.patch_size
+
+    def to_json(self) -> str:
+        """Everything as one JSON object, keys sorted."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "CheckpointMetadata":
+        """Undo :meth:`to_json`.
+
+        Raises:
+            ValueError: not JSON, another version, or a key that is missing or unknown.
+        """
+        try:
+            values = dict(json.loads(text))
+        except (TypeError, ValueError):
+            raise ValueError("the metadata is not a JSON object; write the file again") from None
+        version = values.pop("format_version", None)
+        if version != FORMAT_VERSION:
+            raise ValueError(
+                f"format_version {version} is not {FORMAT_VERSION}, which this mae_bench reads: "
+                "use the mae_bench that wrote the file, or a newer one"
+            )
+        names = {entry.name for entry in fields(cls) if entry.init}
+        if set(values) != names:
+            raise ValueError(
+                f"the metadata lacks {sorted(names - set(values))} and has the unknown keys "
+                f"{sorted(set(values) - names)}; write the file again"
+            )
+        try:
+            if values["source"] is not None:
+                values["source"] = CheckpointSource(**values["source"])
+            return cls(**values)
+        except TypeError as error:
+            raise ValueError(f"the metadata has a value of the wrong type: {error}") from None
+
+
+def save_checkpoint(
+    path: str | Path, tensors: Mapping[str, Tensor], metadata: CheckpointMetadata
+) -> None:
+    """Write a checkpoint: the whole file, or nothing and the old one stays.
+
+    Args:
+        path: file to write, ending in ``.safetensors``; missing folders are made.
+        tensors: backbone tensors under timm's names, others under ``decoder.``, ``head.`` and the
+            like. Any device and dtype.
+        metadata: what the file says about itself.
+
+    Raises:
+        ValueError: another suffix, no tensors, or a tensor that holds NaN or infinity.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise ValueError(f"{path}: a checkpoint needs a name that ends in .safetensors")
+    _check_tensors(path, tensors)
+    # safetensors refuses tensors that share memory or have gaps: clones do neither.
+    copies = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
+    data = save(copies, {METADATA_KEY: metadata.to_json()})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], CheckpointMetadata]:
+    """Read a checkpoint of this format.
+
+    Returns:
+        tensors by name, on the CPU in their stored dtype, and the metadata.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is empty, truncated, of another format or a newer version, or holds
+            NaN.
+    """
+    metadata = read_metadata(path)
+    return read_tensors(path)[0], metadata
+
+
+def read_metadata(path: str | Path) -> CheckpointMetadata:
+    """Read the metadata alone; no tensor is loaded.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: as :func:`load_checkpoint`, but for NaN.
+    """
+    path = Path(path)
+    if not _is_safetensors(path):
+        raise ValueError(
+            f"{path}: not a .safetensors file, so it has no metadata; write its tensors with "
+            "save_checkpoint"
+        )
+    metadata = _stored_metadata(path)
+    if metadata is None:
+        raise ValueError(
+            f"{path}: a .safetensors file without the metadata of mae_bench; write its tensors "
+            "with save_checkpoint"
+        )
+    return metadata
+
+
+def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], CheckpointMetadata | None]:
+    """Read a checkpoint of this format, or a plain file that holds tensors and nothing else.
+
+    A plain file is a ``.safetensors`` without our metadata, or what ``torch.save`` wrote of a
+    flat mapping of names to tensors, bare or under a top-level ``model`` or ``state_dict``.
+
+    Returns:
+        tensors by name, on the CPU in their stored dtype, and the metadata, None in a plain file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is empty, truncated, holds more than tensors, NaN, or a newer version.
+    """
+    path = Path(path)
+    metadata = None
+    if _is_safetensors(path):
+        metadata = _stored_metadata(path)
+        with safe_open(path, framework="pt") as file:
+            names = file.keys()
+            tensors = {name: file.get_tensor(name) for name in names}
+    else:
+        tensors = _read_torch_file(path)
+    _check_tensors(path, tensors)
+    return tensors, metadata
+
+
+def sha256_of(path: str | Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether a file is safetensors by its first bytes, which names do not always tell.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a folder, or an empty file.
+    """
+    if path.is_dir():
+        raise ValueError(f"{path}: is a folder; name the checkpoint file in it")
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such checkpoint; check the name")
+    with path.open("rb") as file:
+        start = file.read(9)
+    if not start:
+        raise ValueError(f"{path}: the file is empty; fetch or write it again")
+    # Eight bytes of header length, then the header, a JSON object.
+    return start[8:] == b"{" or path.suffix == ".safetensors"
+
+
+def _stored_metadata(path: Path) -> CheckpointMetadata | None:
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(METADATA_KEY)
+    except SafetensorError as error:
+        raise ValueError(
+            f"{path}: truncated, or not a safetensors file ({error}); fetch or write it again"
+        ) from None
+    try:
+        return None if text is None else CheckpointMetadata.from_json(text)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _read_torch_file(path: Path) -> dict[str, Tensor]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged pickle can fail in any way
+        # PyTorch writes "GLOBAL name" where a safe pickle needs an allow-list, "global name was"
+        # where no list would help.
+        refused = re.search(r"global:? (?:GLOBAL )?'?([\w.]+)", str(error), re.IGNORECASE)
+        if isinstance(error, pickle.UnpicklingError) and refused:
+            raise ValueError(
+                f"{path}: holds more than tensors ({refused[1]}), and reading that could run code; "
+                "save the model's state_dict() alone"
+            ) from None
+        raise ValueError(
+            f"{path}: truncated, or neither safetensors nor a file of torch.save; fetch it again"
+        ) from None
+    for key in WRAPPERS:
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+            break
+    if not isinstance(content, Mapping):
+        raise ValueError(
+            f"{path}: holds a {type(content).__name__}, not tensors by name; save the model's "
+            "state_dict()"
+        )
+    for name, value in content.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            raise ValueError(
+                f"{path}: entry {name!r} ({type(value).__name__}) is not a tensor by name; save "
+                "the model's state_dict() alone"
+            )
+    return dict(content)
+
+
+def _check_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    if not tensors:
+        raise ValueError(f"{path}: no tensors; save the model's state_dict()")
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ValueError(
+                f"{path}: tensor {name} holds NaN or infinity; take a checkpoint from before "
+                "training diverged"
+            )

@@ -1,0 +1,547 @@
+"""Transfer into a backbone, against timm, torch and tables written out by hand."""
+
+import json
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModel
+from mmengine.registry import MODELS as ROOT_MODELS
+from mmengine.registry import DefaultScope
+from safetensors.torch import save_file
+from timm.models.vision_transformer import VisionTransformer as TimmVisionTransformer
+from torch import nn
+
+from mae_bench.checkpoint.format import CheckpointMetadata, load_checkpoint, save_checkpoint
+from mae_bench.checkpoint.transfer import (
+    PretrainedBackbone,
+    export_backbone,
+    load_backbone,
+    load_model,
+)
+from mae_bench.models import MAE, VisionTransformer
+from mae_bench.registry import MODELS
+
+ARCH = dict(embed_dim=16, depth=2, num_heads=2)
+BASE = dict(arch=ARCH, img_size=32, patch_size=8, output="tokens")
+PIXELS = 3 * 8 * 8
+
+
+def build(**changes) -> VisionTransformer:
+    return VisionTransformer(**{**BASE, **changes})
+
+
+def noisy(seed: int = 1, **changes) -> VisionTransformer:
+    """A backbone whose every value is noise, so that nothing is equal by initialisation."""
+    backbone = build(**changes)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in backbone.parameters():
+            parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
+    return backbone
+
+
+def describe(**changes) -> CheckpointMetadata:
+    architecture = {**BASE, **changes}
+    return CheckpointMetadata(
+        architecture=architecture,
+        img_size=architecture["img_size"],
+        patch_size=architecture["patch_size"],
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        method="mae",
+        data="noise",
+    )
+
+
+def snapshot(module: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def assert_untouched(module: nn.Module, before: dict[str, torch.Tensor]) -> None:
+    for name, value in module.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+@pytest.fixture
+def exported(tmp_path):
+    """Export a noisy backbone; returns the path and the backbone."""
+
+    def export(**changes):
+        source = noisy(**changes)
+        path = tmp_path / "c.safetensors"
+        export_backbone(source, path, describe(**changes))
+        return path, source
+
+    return export
+
+
+def test_same_architecture_is_copied_bit_exactly(exported):
+    path, source = exported()
+    target = build()
+    report = load_backbone(target, path)
+    assert_untouched(target, source.state_dict())
+    assert report.checkpoint == str(path)
+    assert set(report.loaded) == set(source.state_dict())
+    assert report.resized == report.dropped == report.initialised == []
+    assert report.share == 1.0
+
+
+def test_timm_loads_our_file_and_gives_the_same_features(exported):
+    path, source = exported()
+    tensors, _ = load_checkpoint(path)
+    timm_model = TimmVisionTransformer(
+        img_size=32, patch_size=8, num_classes=0, embed_dim=16, depth=2, num_heads=2
+    )
+    timm_model.load_state_dict(tensors, strict=True)
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = timm_model.eval().forward_features(images)
+        (actual,) = source.eval()(images)
+    torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_we_load_timms_plain_file(tmp_path):
+    timm_model = TimmVisionTransformer(
+        img_size=32, patch_size=8, num_classes=5, embed_dim=16, depth=2, num_heads=2
+    )
+    path = tmp_path / "timm.pth"
+    torch.save({"state_dict": timm_model.state_dict(), "epoch": 9}, path)
+    target = build(output="class_token")
+    report = load_backbone(target, path)
+    assert sorted(report.dropped) == ["head.bias", "head.weight"]
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = timm_model.eval().forward_features(images)[:, 0]
+        (actual,) = target.eval()(images)
+    torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_positions_are_resized_and_the_class_row_kept(exported):
+    path, source = exported()
+    target = build(img_size=(48, 24))
+    report = load_backbone(target, path)
+    stored = source.pos_embed.detach()
+    image = stored[0, 1:].T.reshape(1, 16, 4, 4)  # (1, D, rows, columns)
+    expected = F.interpolate(image, size=(6, 3), mode="bicubic", align_corners=False)
+    for row in range(6):
+        for column in range(3):
+            torch.testing.assert_close(
+                target.pos_embed[0, 1 + row * 3 + column], expected[0, :, row, column]
+            )
+    assert torch.equal(target.pos_embed[:, :1], stored[:, :1])
+    assert [tuple(r) for r in report.resized] == [("pos_embed", [1, 17, 16], [1, 19, 16])]
+    assert report.share == 1.0
+    assert "pos_embed" not in report.loaded
+
+
+def test_oblong_grid_comes_from_the_metadata(exported):
+    """(32, 128) has 4 x 16 patches, as many as the 8 x 8 that the count alone suggests."""
+    path, source = exported(img_size=(32, 128))
+    target = build(img_size=64)
+    load_backbone(target, path)
+    image = source.pos_embed.detach()[0, 1:].T.reshape(1, 16, 4, 16)
+    expected = F.interpolate(image, size=(8, 8), mode="bicubic", align_corners=False)
+    torch.testing.assert_close(target.pos_embed[0, 1:], expected.flatten(2)[0].T)
+    same = build(img_size=(32, 128))
+    assert load_backbone(same, path).resized == []
+    assert torch.equal(same.pos_embed, source.pos_embed)
+
+
+def test_equal_counts_of_other_grids_are_not_mixed_up(exported):
+    path, source = exported(img_size=(16, 64))
+    target = build(img_size=(64, 16))
+    report = load_backbone(target, path)
+    image = source.pos_embed.detach()[0, 1:].T.reshape(1, 16, 2, 8)
+    expected = F.interpolate(image, size=(8, 2), mode="bicubic", align_corners=False)
+    torch.testing.assert_close(target.pos_embed[0, 1:], expected.flatten(2)[0].T)
+    assert [r.name for r in report.resized] == ["pos_embed"]
+
+
+def test_class_token_goes_where_the_backbone_has_none(exported):
+    path, source = exported()
+    target = build(output="maps", out_indices=[1], class_token=False)
+    report = load_backbone(target, path)
+    assert torch.equal(target.pos_embed, source.pos_embed[:, 1:])
+    assert sorted(report.dropped) == ["cls_token", "norm.bias", "norm.weight"]
+    assert [tuple(r) for r in report.resized] == [("pos_embed", [1, 17, 16], [1, 16, 16])]
+
+
+def test_class_token_that_the_file_lacks_starts_afresh_when_allowed(exported):
+    path, source = exported(class_token=False)
+    target = build()
+    before = snapshot(target)
+    with pytest.raises(ValueError, match="1 tensors not filled: cls_token"):
+        load_backbone(target, path)
+    assert_untouched(target, before)
+    report = load_backbone(target, path, allow_unfilled=["cls_token"])
+    assert report.initialised == ["cls_token"]
+    assert torch.equal(target.cls_token, before["cls_token"])
+    assert torch.equal(target.pos_embed[:, :1], before["pos_embed"][:, :1])
+    assert torch.equal(target.pos_embed[:, 1:], source.pos_embed)
+
+
+def test_fc_norm_and_relative_tables_start_afresh(exported):
+    path, _ = exported()
+    target = build(output="mean", rel_pos_bias="per_block")
+    report = load_backbone(target, path)
+    table = "attn.rel_pos_bias.relative_position_bias_table"
+    assert set(report.initialised) == {
+        "fc_norm.weight",
+        "fc_norm.bias",
+        f"blocks.0.{table}",
+        f"blocks.1.{table}",
+    }
+    assert target.get_parameter(f"blocks.0.{table}").abs().max() == 0
+    assert target.fc_norm.weight.tolist() == [1.0] * 16
+    # 49 offsets and 3 class-token rows, two heads, two blocks; fc_norm
+    fresh = 2 * 52 * 2 + 2 * 16
+    total = sum(p.numel() for p in target.parameters())
+    assert report.share == pytest.approx(1 - fresh / total)
+
+
+def expected_relative(table: torch.Tensor, source: int, target: int) -> torch.Tensor:
+    """The offsets of a square table, as an image resized so that its corners stay corners."""
+    side, new_side = 2 * source - 1, 2 * target - 1
+    plane = table[: side**2].T.reshape(1, -1, side, side)
+    plane = F.interpolate(plane, size=(new_side, new_side), mode="bicubic", align_corners=True)
+    return plane.flatten(2)[0].T
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_relative_tables_are_resized(exported, tmp_path, plain):
+    path, source = exported(rel_pos_bias="per_block")
+    if plain:
+        path = tmp_path / "plain.safetensors"
+        save_file(source.state_dict(), path)
+    target = build(img_size=56, rel_pos_bias="per_block")
+    report = load_backbone(target, path)
+    name = "blocks.1.attn.rel_pos_bias.relative_position_bias_table"
+    stored, actual = source.get_parameter(name).detach(), target.get_parameter(name)
+    torch.testing.assert_close(actual[:-3], expected_relative(stored, 4, 7))
+    assert torch.equal(actual[-3:], stored[-3:])
+    assert (name, [52, 2], [172, 2]) in [tuple(r) for r in report.resized]
+
+
+def test_relative_tables_without_the_class_token(exported):
+    path, source = exported(rel_pos_bias="shared")
+    target = build(
+        output="maps",
+        out_indices=[1],
+        class_token=False,
+        rel_pos_bias="shared",
+        window_size=2,
+        global_blocks=[1],
+        img_size=48,
+    )
+    report = load_backbone(target, path)
+    stored = source.rel_pos_bias.relative_position_bias_table.detach()
+    actual = target.rel_pos_bias.relative_position_bias_table
+    torch.testing.assert_close(actual, expected_relative(stored, 4, 6))
+    assert report.initialised == ["rel_pos_bias_window.relative_position_bias_table"]
+
+
+def test_windowed_tables_follow_the_window_not_the_image(exported):
+    windowed = dict(
+        output="maps",
+        out_indices=[1],
+        class_token=False,
+        rel_pos_bias="shared",
+        global_blocks=[1],
+        img_size=(32, 48),
+    )
+    path, source = exported(**windowed, window_size=2)
+    target = build(**windowed, window_size=3)
+    load_backbone(target, path)
+    stored = source.rel_pos_bias_window.relative_position_bias_table.detach()
+    actual = target.rel_pos_bias_window.relative_position_bias_table
+    torch.testing.assert_close(actual, expected_relative(stored, 2, 3))
+    assert torch.equal(
+        target.rel_pos_bias.relative_position_bias_table,
+        source.rel_pos_bias.relative_position_bias_table,
+    )
+
+
+def test_decoder_is_exported_and_dropped(tmp_path):
+    mae = MAE(dict(type="VisionTransformer", **BASE), dict(embed_dim=8, depth=1, num_heads=2))
+    path = tmp_path / "mae.safetensors"
+    export_backbone(mae.backbone, path, describe(), mae.decoder)
+    tensors, _ = load_checkpoint(path)
+    assert torch.equal(tensors["decoder.mask_token"], mae.decoder.mask_token)
+    assert tensors["decoder.pred.weight"].shape == (PIXELS, 8)
+    assert not any(name.startswith("backbone.") for name in tensors)
+    report = load_backbone(build(), path)
+    decoder = [name for name in tensors if name.startswith("decoder.")]
+    assert sorted(report.dropped) == sorted(decoder)
+    assert f"decoder ({len(decoder)})" in report.summary()
+
+
+def test_lower_precision_is_widened(tmp_path):
+    halves = {name: value.bfloat16() for name, value in noisy().state_dict().items()}
+    target = build()
+    load_backbone(target, halves)
+    assert target.norm.weight.dtype == torch.float32
+    assert torch.equal(target.norm.weight, halves["norm.weight"].float())
+
+
+def test_report_is_json_and_names_everything(exported):
+    path, _ = exported()
+    report = load_backbone(build(output="mean", img_size=48), path)
+    values = json.loads(json.dumps(report.as_dict()))
+    assert values["resized"] == [
+        {"name": "pos_embed", "source": [1, 17, 16], "target": [1, 37, 16]}
+    ]
+    assert values["dropped"] == ["norm.bias", "norm.weight"]
+    assert values["initialised"] == ["fc_norm.weight", "fc_norm.bias"]
+    assert len(values["loaded"]) == 1 + 2 + 2 * 12  # class token, patch embedding, blocks
+    lines = report.summary().splitlines()
+    assert "27 tensors loaded, 1 resized, 2 dropped, 2 left at initialisation" in lines[0]
+    assert lines[1:] == [
+        "  resized: pos_embed (1, 17, 16) -> (1, 37, 16)",
+        "  dropped: norm (2)",
+        "  left at initialisation: fc_norm (2)",
+    ]
+
+
+def prefixed(prefix: str):
+    return lambda state: {f"{prefix}{name}": value for name, value in state.items()}
+
+
+def without(start: str):
+    return lambda state: {k: v for k, v in state.items() if not k.startswith(start)}
+
+
+def with_entry(name: str, *shape: int):
+    return lambda state: {**state, name: torch.zeros(shape)}
+
+
+def with_deep_decoder(state):
+    """A decoder as deep as the model, whose names must not pass for prefixed ones."""
+    return {**state, "decoder.blocks.2.norm1.weight": torch.zeros(16)}
+
+
+# What the file is exported from, what is done to its tensors, the model, and the message.
+REFUSED = {
+    "prefix backbone.": ({}, prefixed("backbone."), {}, "names in the file start with 'backbone.'"),
+    "prefix module.": ({}, prefixed("module."), {}, "'module.': save them without it"),
+    "foreign names": (
+        {},
+        lambda state: {"layers.0.ln1.weight": torch.ones(16)},
+        {},
+        r"the file has layers\.0\.ln1\.weight: give its tensors timm's names",
+    ),
+    "block missing": (
+        {},
+        without("blocks.1.mlp"),
+        {},
+        r"4 tensors not filled: blocks\.1\.mlp\.fc1\.weight, .* and 1 more",
+    ),
+    "positions missing": ({}, without("pos_embed"), {}, "not filled: pos_embed"),
+    "patches missing": ({}, without("patch_embed"), {}, r"not filled: patch_embed\.proj\.weight"),
+    "norm missing": ({}, without("norm"), {}, r"not filled: norm\.weight"),
+    "model deeper": (
+        {},
+        with_deep_decoder,
+        dict(arch={**ARCH, "depth": 3}),
+        r"12 tensors not filled: blocks\.2\..*; checkpoint is depth 2, model 3",
+    ),
+    "model shallower": (
+        {},
+        None,
+        dict(arch={**ARCH, "depth": 1}),
+        r"no place for blocks\.1\..*; checkpoint is depth 2, model 1",
+    ),
+    "model narrower": (
+        {},
+        None,
+        dict(arch={**ARCH, "embed_dim": 8}),
+        r"cls_token is \(1, 1, 16\), model needs \(1, 1, 8\); checkpoint is embed_dim 16, model 8",
+    ),
+    "other patches": (
+        {},
+        None,
+        dict(patch_size=16),
+        r"patch_embed\.proj\.weight is \(16, 3, 8, 8\), model needs \(16, 3, 16, 16\); "
+        "checkpoint is patch_size 8, model 16",
+    ),
+    "other heads": (
+        {},
+        None,
+        dict(arch={**ARCH, "num_heads": 4}),
+        "checkpoint has num_heads 2, model 4",
+    ),
+    "layer scale": (
+        {},
+        with_entry("blocks.0.ls1.gamma", 16),
+        {},
+        r"no place for blocks\.0\.ls1\.gamma",
+    ),
+    "register tokens": ({}, with_entry("reg_token", 1, 4, 16), {}, "no place for reg_token"),
+    "bias tables": (
+        dict(rel_pos_bias="shared"),
+        None,
+        {},
+        r"no place for rel_pos_bias\.relative_position_bias_table",
+    ),
+    "metadata of another grid": (
+        {},
+        with_entry("pos_embed", 1, 20, 16),
+        {},
+        r"pos_embed has 20 rows, the grid \(4, 4\) of the metadata needs 16",
+    ),
+    "bias tables of no grid": (
+        dict(rel_pos_bias="shared"),
+        with_entry("rel_pos_bias.relative_position_bias_table", 40, 2),
+        dict(rel_pos_bias="shared"),
+        "relative_position_bias_table has 40 rows, which is no square grid",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refusals_name_the_cause_and_change_nothing(tmp_path, case):
+    stored, change, wanted, match = REFUSED[case]
+    state = noisy(**stored).state_dict()
+    path = tmp_path / "c.safetensors"
+    save_checkpoint(path, change(state) if change else state, describe(**stored))
+    target = build(**wanted)
+    before = snapshot(target)
+    with pytest.raises(ValueError, match=match) as caught:
+        load_backbone(target, path)
+    assert_untouched(target, before)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert str(caught.value).endswith("; the model was not changed")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("stored", "wanted", "match"),
+    [
+        (dict(img_size=(32, 24)), {}, "pos_embed has 13 rows, which is no square grid"),
+        (dict(img_size=(16, 64)), dict(img_size=(16, 64)), r"of the grid \(4, 4\) or of \(2, 8\)"),
+    ],
+)
+def test_plain_tensors_of_an_uncertain_grid_are_refused(stored, wanted, match):
+    target = build(**wanted)
+    before = snapshot(target)
+    with pytest.raises(ValueError, match=match):
+        load_backbone(target, noisy(**stored).state_dict())
+    assert_untouched(target, before)
+
+
+def test_allowed_modules_keep_their_initialisation(exported):
+    path, source = exported()
+    target = build(patch_size=16, img_size=64)
+    before = snapshot(target)
+    report = load_backbone(target, path, allow_unfilled=["patch_embed.proj.weight", "norm"])
+    assert report.initialised == report.dropped == ["patch_embed.proj.weight"]
+    assert torch.equal(target.patch_embed.proj.weight, before["patch_embed.proj.weight"])
+    assert torch.equal(target.patch_embed.proj.bias, source.patch_embed.proj.bias)
+    with pytest.raises(ValueError, match="no tensor or module named 'patch_embd'"):
+        load_backbone(target, path, allow_unfilled=["patch_embd"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [(dict(patch_size=4), "says patch_size 4, the backbone has 8"), (dict(img_size=64), "17 rows")],
+)
+def test_export_refuses_metadata_of_another_backbone(tmp_path, changes, match):
+    with pytest.raises(ValueError, match=match):
+        export_backbone(build(), tmp_path / "c.safetensors", describe(**changes))
+    assert not list(tmp_path.iterdir())
+
+
+class Detector(BaseModel):
+    """A model whose own init_cfg overwrites every linear layer before its children load."""
+
+    def __init__(self, backbone: dict) -> None:
+        super().__init__(init_cfg=dict(type="Constant", layer=["Linear", "LayerNorm"], val=9.0))
+        self.backbone = MODELS.build(backbone)
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, inputs, data_samples=None, mode="tensor"):
+        return self.head(self.backbone(inputs)[0])
+
+
+def test_mmengine_loads_after_every_other_initialisation(exported):
+    path, source = exported()
+    config = dict(type="mae_bench.VisionTransformer", **BASE)
+    config["init_cfg"] = dict(type="mae_bench.PretrainedBackbone", checkpoint=str(path))
+    model = Detector(config)
+    model.init_weights()
+    assert_untouched(model.backbone, source.state_dict())
+    assert model.head.weight.unique().tolist() == [9.0]
+    assert model.backbone.loading_report.share == 1.0
+    model.init_weights()  # a second call, as of a runner, must not start over
+    assert_untouched(model.backbone, source.state_dict())
+
+
+def test_mmpretrain_classifier_loads_under_its_own_scope(exported):
+    path, source = exported()
+    import mmpretrain.models  # noqa: F401  (registers ImageClassifier)
+
+    config = dict(
+        type="mmpretrain.ImageClassifier",
+        backbone=dict(
+            type="mae_bench.VisionTransformer",
+            **{**BASE, "output": "mean"},
+            init_cfg=dict(type="mae_bench.PretrainedBackbone", checkpoint=str(path)),
+        ),
+        head=dict(type="LinearClsHead", in_channels=16, num_classes=4),
+        init_cfg=[dict(type="TruncNormal", layer="Linear", std=0.02)],
+    )
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
+        model = ROOT_MODELS.build(config)
+        model.init_weights()
+    stored = source.state_dict()
+    for name, value in model.backbone.state_dict().items():
+        if not name.startswith("fc_norm"):
+            assert torch.equal(value, stored[name]), name
+    assert model.backbone.loading_report.initialised == ["fc_norm.weight", "fc_norm.bias"]
+
+
+def test_init_cfg_on_the_whole_model_is_refused(exported):
+    path, _ = exported()
+    model = nn.Module()
+    model.backbone = build()
+    with pytest.raises(ValueError, match="in the model start with 'backbone': load into that"):
+        PretrainedBackbone(path)(model)
+
+
+def export_model(model: nn.Module, path) -> None:
+    """Write a whole model as training does."""
+    state = {
+        k.removeprefix("backbone."): v
+        for k, v in model.state_dict().items()
+        if not k.startswith("data_preprocessor")
+    }
+    save_checkpoint(path, state, describe())
+
+
+def test_whole_model_round_trip(tmp_path):
+    config = dict(type="VisionTransformer", **BASE)
+    source, target = Detector(config), Detector(config)
+    path = tmp_path / "c.safetensors"
+    export_model(source, path)
+    report = load_model(target, path)
+    assert_untouched(target, source.state_dict())
+    assert report.share == 1.0 and "head.weight" in report.loaded
+    assert target.backbone.loading_report is report
+    # The same file serves as initialisation, without its head.
+    assert load_backbone(build(), path).dropped == ["head.bias", "head.weight"]
+
+
+def test_whole_model_refuses_another_model(tmp_path):
+    config = dict(type="VisionTransformer", **BASE)
+    source, path = Detector(config), tmp_path / "c.safetensors"
+    source.neck = nn.Linear(2, 2)
+    export_model(source, path)
+    target = Detector(config)
+    before = snapshot(target)
+    with pytest.raises(ValueError, match=r"lacks nothing; has besides neck\.bias, neck\.weight"):
+        load_model(target, path)
+    target.neck = nn.Linear(3, 2)
+    before = snapshot(target)
+    with pytest.raises(ValueError, match=r"neck\.weight is \(2, 2\), model needs \(2, 3\)"):
+        load_model(target, path)
+    assert_untouched(target, before)

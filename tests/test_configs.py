@@ -1,0 +1,113 @@
+"""Every config resolves, builds, and refuses a slip."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS, PARAM_SCHEDULERS, init_default_scope
+
+from mae_bench.engine.launch import load_config
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted(
+    path
+    for task in ("pretrain", "cls", "det", "seg")
+    for path in (ROOT / "configs" / task).glob("*.py")
+)
+TREES = {path: ast.parse(path.read_text()) for path in FILES}
+EPOCH_LENGTH = 10
+
+every_config = pytest.mark.parametrize(
+    "path", FILES, ids=[str(path.relative_to(ROOT / "configs")) for path in FILES]
+)
+
+
+def parents(path: Path) -> list[Path]:
+    """Files that a config inherits from, itself first; each ``read_base`` reads whole files."""
+    found = [path]
+    for block in ast.parse(path.read_text()).body:
+        if not isinstance(block, ast.With):
+            continue
+        for line in block.body:
+            assert isinstance(line, ast.ImportFrom) and line.module, path
+            folder = path.parent
+            for _ in range(line.level - 1):
+                folder = folder.parent
+            found += parents(folder.joinpath(*line.module.split(".")).with_suffix(".py"))
+    return found
+
+
+def test_there_are_configs_of_every_task():
+    assert {path.parent.name for path in FILES} == {"pretrain", "cls", "det", "seg"}
+
+
+@every_config
+def test_file_can_be_read_by_a_person(path):
+    tree = TREES[path]
+    docstring = ast.get_docstring(tree) or ""
+    assert f"configs/{path.parent.name}/{path.name}" in docstring, "the command is missing"
+    assert "eproduces" in docstring, "what it reproduces is missing"
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+    assert not [node.lineno for node in ast.walk(tree) if isinstance(node, functions)]
+
+
+@every_config
+def test_at_most_three_files_in_a_chain(path):
+    assert len(parents(path)) <= 3
+
+
+@every_config
+def test_resolves_and_builds(path):
+    cfg = load_config(path)
+    init_default_scope(cfg.default_scope)
+    model = MODELS.build(cfg.model)
+    assert any(parameter.requires_grad for parameter in model.parameters())
+
+    if cfg.get("optim_wrapper") is None:
+        return
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    grouped = [p for group in wrapper.optimizer.param_groups for p in group["params"]]
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    assert len(grouped) == len(trainable)
+    assert {id(p) for p in grouped} == {id(p) for p in trainable}
+    peak = max(group["lr"] for group in wrapper.optimizer.param_groups)
+    assert peak == cfg.optim_wrapper.optimizer.lr
+
+    for scheduler in cfg.param_scheduler:
+        defaults = dict(optimizer=wrapper, epoch_length=EPOCH_LENGTH, end=cfg.train_cfg.max_epochs)
+        built = PARAM_SCHEDULERS.build(scheduler, default_args=defaults)
+        assert not built.by_epoch, "the rate has to change at every iteration"
+    assert cfg.train_cfg.max_epochs == cfg.epochs
+
+
+@every_config
+@pytest.mark.parametrize("key", ["model.backbone.drop_path_rat", "train_dataloder", "epoch"])
+def test_misspelt_override_is_refused(path, key):
+    with pytest.raises(ValueError, match=key):
+        load_config(path, {key: 1})
+
+
+@every_config
+def test_learning_rate_is_written_with_its_batch(path):
+    cfg = load_config(path)
+    if cfg.get("optim_wrapper") is not None:
+        assert cfg.auto_scale_lr.enable
+        assert f"batch of {cfg.auto_scale_lr.base_batch_size}" in "".join(
+            file.read_text() for file in parents(path)
+        )
+
+
+@every_config
+def test_forward(path):
+    cfg = load_config(path)
+    init_default_scope(cfg.default_scope)
+    model = MODELS.build(cfg.model).eval()
+    size = cfg.model.backbone.get("img_size", 224)
+    if size > 64:
+        pytest.skip("large: tests/tools trains the small ones")
+    with torch.no_grad():
+        features = model.backbone(torch.zeros(1, 3, size, size))
+    assert isinstance(features, tuple)
+    assert all(feature.isfinite().all() for feature in features)

@@ -1,0 +1,130 @@
+"""Each task from its config to its record, two iterations on a tiny MiniWorld."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.runner import EpochBasedTrainLoop
+from mmengine.runner.checkpoint import get_torch_safe_globals
+from safetensors.torch import load_file
+
+from mae_bench.results.record import read_record
+
+from .conftest import FEW_LABELS, ROOT, SHRINK
+
+PRETRAIN = ROOT / "configs/pretrain/mae_vit_mini_miniworld.py"
+FINETUNE = ROOT / "configs/cls/vit_mini_finetune_miniworld.py"
+LINEAR = ROOT / "configs/cls/vit_mini_linear_miniworld.py"
+ROBUSTNESS = ROOT / "configs/cls/vit_mini_robustness_miniworld.py"
+DETECTION = ROOT / "configs/det/mask_rcnn_vit_mini_miniworld.py"
+SEGMENTATION = ROOT / "configs/seg/upernet_vit_mini_miniworld.py"
+
+
+def no_validation(options: list[str]) -> list[str]:
+    return [option for option in options if not option.startswith("val_")]
+
+
+def check_run(work_dir: Path, metrics: set[str]) -> dict:
+    """What every training run leaves behind; returns its record."""
+    record = read_record(work_dir / "record.json")
+    assert record.status == "completed"
+    assert metrics <= set(record.metrics)
+    assert record.run_card["iterations"] == 2
+    assert record.run_card["effective_batch"] == 4
+    assert record.run_card["precision"] == "float32"
+    assert record.run_card["forward_gflops_per_image"] > 0
+    tensors = load_file(work_dir / "checkpoint.safetensors")
+    assert "blocks.3.mlp.fc2.weight" in tensors
+    assert all(tensor.isfinite().all() for tensor in tensors.values())
+    return json.loads((work_dir / "record.json").read_text())
+
+
+def test_pretrain_then_finetune_then_robustness(run_tool):
+    ended = run_tool(
+        "train.py", PRETRAIN, "--work-dir", "pre", "--cfg-options", *no_validation(SHRINK)
+    )
+    assert ended.code == 0, ended.stderr
+    record = check_run(Path("pre"), {"loss"})
+    assert math.isfinite(record["metrics"]["loss"])
+    assert record["checkpoint"] is None
+    assert Path("pre/reconstructions.png").is_file()
+
+    pretrained = "pre/checkpoint.safetensors"
+    for name, config in (("fine", FINETUNE), ("linear", LINEAR)):
+        ended = run_tool(
+            "train.py",
+            config,
+            "--work-dir",
+            name,
+            "--checkpoint",
+            pretrained,
+            "--cfg-options",
+            *SHRINK,
+            *FEW_LABELS,
+        )
+        assert ended.code == 0, ended.stderr
+        record = check_run(Path(name), {"accuracy/top1"})
+        assert record["checkpoint"]["file"] == pretrained
+        assert "blocks.0.norm1.weight" in record["checkpoint"]["report"]["loaded"]
+        assert any("decoder." in key for key in record["checkpoint"]["report"]["dropped"])
+        assert record["data_counts"] == {"train": 8, "val": 10}
+
+    before, after = load_file(pretrained), load_file("linear/checkpoint.safetensors")
+    # A linear probe leaves the encoder as it was.
+    assert all(torch.equal(after[key], before[key]) for key in before if key in after)
+
+    ended = run_tool(
+        "test.py", ROBUSTNESS, "fine/checkpoint.safetensors", "--out", "robustness.json"
+    )
+    assert ended.code == 0, ended.stderr
+    metrics = read_record("robustness.json").metrics
+    assert len(metrics) == 6 + 1
+    corruptions = [v for k, v in metrics.items() if k != "corruption_error/mean"]
+    assert metrics["corruption_error/mean"] == pytest.approx(sum(corruptions) / 6)
+    assert "corruption_error/mCE" not in metrics
+
+
+@pytest.mark.parametrize(
+    ("config", "metrics"),
+    [
+        (DETECTION, {"coco/bbox_mAP", "coco/segm_mAP"}),
+        (SEGMENTATION, {"mIoU"}),
+    ],
+    ids=["detection", "segmentation"],
+)
+def test_dense_task(run_tool, config, metrics):
+    ended = run_tool("train.py", config, "--work-dir", "dense", "--cfg-options", *SHRINK)
+    assert ended.code == 0, ended.stderr
+    check_run(Path("dense"), metrics)
+
+
+def test_interrupted_run_goes_on_where_it_stopped(run_tool, monkeypatch):
+    base = [option for option in SHRINK if "max_epochs" not in option]
+    arguments = ["--work-dir", "work", "--cfg-options", *base, *FEW_LABELS]
+    arguments.append("train_cfg.max_epochs=3")
+    started: list[int] = []
+    run_epoch = EpochBasedTrainLoop.run_epoch
+
+    def interrupted_once(loop: EpochBasedTrainLoop) -> None:
+        started.append(loop.epoch)
+        if started == [0, 1]:
+            raise KeyboardInterrupt
+        run_epoch(loop)
+
+    monkeypatch.setattr(EpochBasedTrainLoop, "run_epoch", interrupted_once)
+    ended = run_tool("train.py", FINETUNE, *arguments)
+    assert ended.code == 130
+    assert "Traceback" not in ended.stdout + ended.stderr
+    assert not Path("work/record.json").exists()
+
+    ended = run_tool("train.py", FINETUNE, "--resume", *arguments)
+    assert ended.code == 0, ended.stderr
+    assert started == [0, 1, 1, 2]
+    assert Path("work/checkpoint.safetensors").is_file()
+    # As MMEngine reads it at first; where this fails it falls back to a loader that runs code.
+    with torch.serialization.safe_globals(get_torch_safe_globals()):
+        state = torch.load("work/epoch_3.pth", weights_only=True)
+    assert {int(s["step"]) for s in state["optimizer"]["state"].values()} == {6}
+    assert read_record("work/record.json").run_card["iterations"] == 6
