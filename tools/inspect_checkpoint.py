@@ -20,8 +20,9 @@ def main() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from mae_bench.checkpoint.format import read_tensors, sha256_of
+    from mae_bench.checkpoint.format import read_tensors
     from mae_bench.checkpoint.transfer import visible_architecture
+    from mae_bench.files import sha256_of
 
     tensors, metadata = read_tensors(args.file)
     about = Table(show_header=False, box=None)

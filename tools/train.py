@@ -39,9 +39,12 @@ def main() -> None:
     if args.amp:
         launch.use_mixed_precision(cfg)
     launch.check_data_folders(cfg)
-    launch.claim_work_dir(cfg, args.resume)
+    launch.check_work_dir(cfg, args.resume)
+    identity = launch.run_identity(cfg)
     cfg.resume = args.resume
-    Runner.from_cfg(cfg).train()
+    runner = Runner.from_cfg(cfg)
+    runner.register_hook(launch.ClaimWorkDir(identity))
+    runner.train()
 
 
 if __name__ == "__main__":

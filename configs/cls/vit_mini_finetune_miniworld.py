@@ -33,7 +33,7 @@ model = dict(
     backbone=dict(
         type=VisionTransformer,
         arch=dict(embed_dim=96, depth=4, num_heads=4),
-        img_size=24,
+        img_size=32,
         patch_size=4,
         output="mean",
     ),
@@ -67,7 +67,7 @@ train_dataloader = dict(
             dict(type=LoadImageFromFile),
             dict(
                 type=RandomResizedCrop,
-                scale=24,
+                scale=32,
                 crop_ratio_range=(0.5, 1.0),
                 interpolation="bicubic",
             ),

@@ -56,7 +56,7 @@ with read_base():
 
 default_scope = "mmdet"
 epochs = 40
-size = 48
+size = 32
 strides = [2, 4, 8, 16]
 norm_cfg = dict(type="BN")
 classes = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

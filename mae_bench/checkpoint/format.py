@@ -3,12 +3,9 @@
 Nothing in here executes what a file holds. ``docs/checkpoint_format.md`` describes the format.
 """
 
-import hashlib
 import json
-import os
 import pickle
 import re
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -18,6 +15,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
+
+from ..files import write_atomic
 
 FORMAT_VERSION = 1
 
@@ -164,17 +163,7 @@ def save_checkpoint(
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()
     }
-    data = save(copies, {METADATA_KEY: metadata.to_json()})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomic(save(copies, {METADATA_KEY: metadata.to_json()}), path)
 
 
 def load_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], CheckpointMetadata]:
@@ -238,15 +227,6 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], CheckpointMetadat
         tensors = _read_torch_file(path)
     _check_tensors(path, tensors)
     return tensors, metadata
-
-
-def sha256_of(path: str | Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _is_safetensors(path: Path) -> bool:

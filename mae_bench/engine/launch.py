@@ -2,14 +2,18 @@
 
 import difflib
 import inspect
+import json
 from pathlib import Path
 from typing import Any
 
 from mmcv.transforms import LoadImageFromFile
 from mmengine.config import Config
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 
-from ..results.record import write_json_atomic
+from ..files import write_json_atomic
 
 REQUIRED_KEYS = ("model", "work_dir", "default_scope")
 RUNNER_KEYS = set(inspect.signature(Runner.__init__).parameters) - {"self", "cfg"}
@@ -82,7 +86,7 @@ def _check_override(cfg: Config, key: str, path: Path) -> None:
             node = node[int(part)]
         elif hasattr(node, "keys"):
             if part not in node:
-                known = set(node) | _arguments(node)
+                known = set(node) | _arguments(here, node)
                 if part in known and part == key.split(".")[-1]:
                     return
                 raise ValueError(
@@ -95,8 +99,12 @@ def _check_override(cfg: Config, key: str, path: Path) -> None:
         walked.append(part)
 
 
-def _arguments(node: Any) -> set[str]:
-    """Argument names of the class a config dict builds; empty where it names none."""
+def _arguments(key: str, node: Any) -> set[str]:
+    """Argument names of what a config dict builds; empty where it does not say."""
+    if key in LOADERS:
+        return set(inspect.signature(DataLoader).parameters)
+    if key == "randomness":
+        return set(inspect.signature(Runner.set_randomness).parameters) - {"self"}
     target = node.get("type")
     if not inspect.isclass(target):
         return RUNNER_KEYS if target is None and "default_scope" in node else set()
@@ -141,31 +149,42 @@ def use_mixed_precision(cfg: Config) -> None:
         cfg.optim_wrapper.loss_scale = "dynamic"
 
 
-def claim_work_dir(cfg: Config, resume: bool) -> None:
-    """Make the work directory this run's own, or refuse.
+def run_identity(cfg: Config) -> dict[str, Any]:
+    """What makes a run this one: config, overrides and checkpoint, but not where it is written."""
+    volatile = tuple(f"{key} = " for key in ("work_dir", "launcher", "resume"))
+    lines = [line for line in cfg.pretty_text.splitlines() if not line.startswith(volatile)]
+    return {
+        "config": "\n".join(lines),
+        "overrides": {key: str(value) for key, value in cfg.overrides.items()},
+        "checkpoint": cfg.get("checkpoint_file"),
+    }
 
-    The config, its overrides and its checkpoint are kept in ``run.json``; only a run of the same
-    may go on there.
+
+class ClaimWorkDir(Hook):
+    """Keep the run's identity in ``run.json``, once everything is built and loaded.
+
+    Not before: a run that never started, for a wrong checkpoint say, leaves the directory free.
+    """
+
+    def __init__(self, identity: dict[str, Any]) -> None:
+        self.identity = identity
+
+    @master_only
+    def before_train(self, runner: Runner) -> None:
+        """Write once, before the first iteration."""
+        write_json_atomic(self.identity, Path(runner.work_dir, STATE_NAME))
+
+
+def check_work_dir(cfg: Config, resume: bool) -> None:
+    """Refuse a work directory that holds another run, or this one when it is not to be resumed.
 
     Raises:
         ValueError: the directory belongs to another run, or to this one and ``resume`` is not set.
     """
     work_dir = Path(cfg.work_dir)
     state_file = work_dir / STATE_NAME
-    identity = {
-        "config": cfg.pretty_text,
-        "overrides": {key: str(value) for key, value in cfg.overrides.items()},
-        "checkpoint": cfg.get("checkpoint_file"),
-    }
-    for volatile in ("work_dir", "launcher", "resume"):
-        identity["config"] = "\n".join(
-            line
-            for line in identity["config"].splitlines()
-            if not line.startswith(f"{volatile} = ")
-        )
+    identity = run_identity(cfg)
     if state_file.is_file():
-        import json
-
         before = json.loads(state_file.read_text(encoding="utf-8"))
         changed = [key for key in identity if before.get(key) != identity[key]]
         if changed:
@@ -182,8 +201,6 @@ def claim_work_dir(cfg: Config, resume: bool) -> None:
         raise ValueError(
             f"{work_dir}: holds checkpoints of an unknown run; choose another --work-dir"
         )
-    work_dir.mkdir(parents=True, exist_ok=True)
-    write_json_atomic(identity, state_file)
 
 
 def check_data_folders(cfg: Config) -> None:

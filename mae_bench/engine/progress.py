@@ -1,7 +1,5 @@
 """How far a run is, for whoever watches it from outside."""
 
-import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from ..files import write_json_atomic
 from ..registry import HOOKS
 
 
@@ -37,7 +36,4 @@ class ProgressFile(Hook):
         state: dict[str, float] = {"step": runner.iter + 1, "total": runner.max_iters}
         if outputs and "loss" in outputs:
             state["loss"] = float(outputs["loss"].detach())
-        path = Path(runner.work_dir, "progress.json")
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(state))
-        os.replace(temporary, path)
+        write_json_atomic(state, Path(runner.work_dir, "progress.json"))

@@ -9,10 +9,11 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from ..checkpoint.format import CheckpointMetadata, save_checkpoint
+from ..files import sha256_of
 from ..registry import HOOKS
 from ..results.environment import device_name, git_revision, package_versions, peak_memory_mib
 from ..results.labels import run_labels
-from ..results.record import RECORD_NAME, Record, config_sha256, file_sha256, write_record
+from ..results.record import RECORD_NAME, Record, config_sha256, write_record
 from .run_card import unwrap
 
 CHECKPOINT_NAME = "checkpoint.safetensors"
@@ -79,8 +80,10 @@ class WriteRecord(Hook):
         self.metrics: dict[str, float] = {}
 
     def before_run(self, runner: Runner) -> None:
-        """Start the clock."""
+        """Start the clock, and hash the config as it is now: its file may be edited meanwhile."""
         self.started = datetime.now(timezone.utc)
+        self.overrides = dict(runner.cfg.get("overrides", {}))
+        self.config_sha256 = config_sha256(runner.cfg.filename, self.overrides)
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: dict | None = None
@@ -117,18 +120,17 @@ class WriteRecord(Hook):
         if checkpoint_file:
             checkpoint = {
                 "file": str(checkpoint_file),
-                "sha256": file_sha256(checkpoint_file),
+                "sha256": sha256_of(checkpoint_file),
                 "report": report.as_dict() if report else None,
             }
         task, initialisation = run_labels(runner.work_dir, cfg.filename, checkpoint_file)
-        overrides = dict(cfg.get("overrides", {}))
         record = Record(
             task=task,
             initialisation=initialisation,
             metrics={name: float(value) for name, value in self.metrics.items()},
             config_file=str(cfg.filename),
-            config_sha256=config_sha256(cfg.filename, overrides),
-            overrides=overrides,
+            config_sha256=self.config_sha256,
+            overrides=self.overrides,
             seed=runner.seed,
             checkpoint=checkpoint,
             run_card=getattr(runner, "run_card", {}),

@@ -120,6 +120,13 @@ class MAE(BaseModel):
         self.backbone: VisionTransformer = MODELS.build(backbone)
         if self.backbone.output != "tokens" or self.backbone.cls_token is None:
             raise ValueError('MAE needs a backbone with output="tokens" and a class token')
+        if any(b.window_size or b.attn.rel_pos_bias for b in self.backbone.blocks) or (
+            self.backbone.rel_pos_bias
+        ):
+            raise ValueError(
+                "MAE sees any subset of the patches: its backbone can have neither windows nor "
+                "rel_pos_bias, which belong to transfer"
+            )
         self.backbone.pos_embed.requires_grad_(False)
         out_dim = self.backbone.patch_embed.proj.weight[0].numel()
         self.decoder = MAEDecoder(

@@ -210,7 +210,7 @@ class VisionTransformer(BaseModule):
         self.num_heads = num_heads
         self.output = output
         self.out_indices = tuple(out_indices)
-        self._check_options(output, depth, class_token, rel_pos_bias, window_size)
+        self._check_options(output, depth, class_token, rel_pos_bias, window_size, global_blocks)
 
         self.patch_embed = PatchEmbedding(patch_size, in_channels, self.embed_dim)
         self.cls_token = nn.Parameter(torch.empty(1, 1, self.embed_dim)) if class_token else None
@@ -271,6 +271,7 @@ class VisionTransformer(BaseModule):
         class_token: bool,
         rel_pos_bias: str | None,
         window_size: int | None,
+        global_blocks: Sequence[int],
     ) -> None:
         if output not in OUTPUTS:
             raise ValueError(f"output={output!r} is not one of {', '.join(OUTPUTS)}")
@@ -280,6 +281,11 @@ class VisionTransformer(BaseModule):
             raise ValueError(f"out_indices={self.out_indices} must lie in 0..{depth - 1}")
         if output == "class_token" and not class_token:
             raise ValueError('output="class_token" needs class_token=True')
+        if set(global_blocks) - set(range(depth)) or (global_blocks and window_size is None):
+            raise ValueError(
+                f"global_blocks={tuple(global_blocks)} must lie in 0..{depth - 1}, and need "
+                "window_size: without windows all blocks are global"
+            )
         if window_size is not None and class_token:
             raise ValueError("windowed attention has no place for it: set class_token=False")
         if rel_pos_bias not in (None, "per_block", "shared"):

@@ -30,12 +30,12 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
-import tempfile
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from ..files import write_json_atomic
 
 SCHEMA_VERSION = 1
 RECORD_NAME = "record.json"
@@ -138,38 +138,6 @@ def config_sha256(config_file: str | Path, overrides: dict[str, Any] | None = No
     config.merge_from_dict(overrides or {})
     text = json.dumps(config.to_dict(), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def file_sha256(path: str | Path) -> str:
-    """SHA-256 (hex) of a file's bytes."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def write_json_atomic(data: Any, path: Path) -> None:
-    """Write JSON so that `path` holds either the old or the new content, also after a crash.
-
-    Raises:
-        TypeError: `data` has a value that JSON cannot hold.
-        ValueError: `data` has a number that is not finite.
-    """
-    text = json.dumps(data, indent=2, allow_nan=False) + "\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes files private to their owner; a record is to be read by colleagues too.
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _validate(data: Any, path: Path) -> None:

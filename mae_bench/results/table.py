@@ -17,7 +17,8 @@ from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from .record import RECORD_NAME, Record, read_record, write_json_atomic
+from ..files import write_json_atomic
+from .record import RECORD_NAME, Record, read_record
 
 LAYOUT_NAME = "suite.json"  # what a work dir is the result of
 BASELINE = "random"  # initialisation that differences are taken to

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Protocol
 
-from ..results.record import RECORD_NAME, read_record, write_json_atomic
+from ..files import write_json_atomic
+from ..results.record import RECORD_NAME, read_record
 from .plan import Job
 from .schedule import path_lengths
 

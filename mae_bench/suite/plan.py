@@ -7,8 +7,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ..files import sha256_of, write_json_atomic
 from ..results.labels import JOB_NAME
-from ..results.record import RECORD_NAME, config_sha256, file_sha256, read_record, write_json_atomic
+from ..results.record import RECORD_NAME, config_sha256, read_record
 from .spec import PRETRAIN, Initialisation, Suite
 
 TRAIN = "tools/train.py"
@@ -103,7 +104,7 @@ class Job:
         if self.checkpoint is None or not self.checkpoint.is_file():
             return  # a checkpoint may be removed to save space once its dependents are done
         used = record.checkpoint and record.checkpoint["sha256"]
-        if used != file_sha256(self.checkpoint):
+        if used != sha256_of(self.checkpoint):
             raise ValueError(
                 f"{path}: was not made from the {self.checkpoint} that is there now; "
                 f"{_OTHER_FOLDER}"
@@ -158,7 +159,7 @@ def plan_jobs(suite: Suite, work_dir: str | Path) -> list[Job]:
         command = (*head, *paths, *initial, "--cfg-options", f"{SEED_KEY}={seed}")
         config_sha = config_hash(config, seed)
         # what the checkpoint is: the job that makes it, or the bytes of a file given by the user
-        origin = needs.signature if needs else checkpoint and file_sha256(checkpoint)
+        origin = needs.signature if needs else checkpoint and sha256_of(checkpoint)
         # no paths in here, so that a work dir can be moved
         decides = [task, initialisation, command[0], config_sha, seed, origin]
         signature = hashlib.sha256(json.dumps(decides).encode()).hexdigest()

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mae_bench.checkpoint import format as checkpoint_format
+from mae_bench import files
 from mae_bench.checkpoint.format import (
     CheckpointMetadata,
     CheckpointSource,
@@ -22,7 +22,6 @@ from mae_bench.checkpoint.format import (
     read_metadata,
     read_tensors,
     save_checkpoint,
-    sha256_of,
 )
 
 TOOL = Path(__file__).parents[2] / "tools" / "inspect_checkpoint.py"
@@ -104,7 +103,7 @@ def test_equal_checkpoints_have_equal_sums_in_every_process(saved, tmp_path):
     )
     again = tmp_path / "again.safetensors"
     subprocess.run([sys.executable, "-c", code, str(again), str(saved)], check=True)
-    assert sha256_of(again) == hashlib.sha256(saved.read_bytes()).hexdigest()
+    assert files.sha256_of(again) == hashlib.sha256(saved.read_bytes()).hexdigest()
 
 
 def test_reading_metadata_loads_no_tensor(saved):
@@ -122,7 +121,7 @@ def test_failed_save_leaves_the_old_file(saved, monkeypatch):
     def fail(descriptor):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(checkpoint_format.os, "fsync", fail)
+    monkeypatch.setattr(files.os, "fsync", fail)
     with pytest.raises(OSError, match="No space"):
         save_checkpoint(saved, {"norm.weight": torch.ones(2)}, make_metadata())
     assert saved.read_bytes() == before
@@ -132,9 +131,7 @@ def test_failed_save_leaves_the_old_file(saved, monkeypatch):
 def test_save_syncs_before_it_replaces(saved, monkeypatch):
     calls = []
     fsync, replace = os.fsync, Path.replace
-    monkeypatch.setattr(
-        checkpoint_format.os, "fsync", lambda fd: (calls.append("fsync"), fsync(fd))
-    )
+    monkeypatch.setattr(files.os, "fsync", lambda fd: (calls.append("fsync"), fsync(fd)))
     monkeypatch.setattr(
         Path, "replace", lambda self, to: (calls.append(self.parent), replace(self, to))
     )

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -155,7 +156,9 @@ def claim(config: Path, work_dir: Path, resume=False, overrides=None, checkpoint
     cfg.work_dir = str(work_dir)
     if checkpoint:
         cfg.checkpoint_file = checkpoint
-    launch.claim_work_dir(cfg, resume)
+    launch.check_work_dir(cfg, resume)
+    runner = SimpleNamespace(work_dir=cfg.work_dir)
+    launch.ClaimWorkDir(launch.run_identity(cfg)).before_train(runner)
 
 
 def contents(folder: Path) -> dict[str, tuple[bytes, int]]:

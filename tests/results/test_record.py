@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from mae_bench.files import sha256_of
 from mae_bench.results import Record, read_record, write_record
 from mae_bench.results.environment import git_revision, package_versions, peak_memory_mib
 from mae_bench.results.labels import run_labels
-from mae_bench.results.record import config_sha256, file_sha256
+from mae_bench.results.record import config_sha256
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -106,7 +107,7 @@ def test_config_hash_follows_values_only(tmp_path):
 def test_file_hash(tmp_path):
     content = b"0123456789" * 300_000  # several blocks
     (tmp_path / "a").write_bytes(content)
-    assert file_sha256(tmp_path / "a") == hashlib.sha256(content).hexdigest()
+    assert sha256_of(tmp_path / "a") == hashlib.sha256(content).hexdigest()
 
 
 def test_labels_come_from_the_suite_or_from_the_names(tmp_path):

@@ -12,7 +12,8 @@ FAKE_COMMAND = """
 import argparse, json, os, sys, time
 from pathlib import Path
 from mae_bench.results.labels import run_labels
-from mae_bench.results.record import Record, config_sha256, file_sha256, write_record
+from mae_bench.files import sha256_of
+from mae_bench.results.record import Record, config_sha256, write_record
 
 parser = argparse.ArgumentParser()
 parser.add_argument("config")
@@ -50,7 +51,7 @@ if what != "no record":
         task=task, initialisation=initialisation, metrics={"score": 50.0 + int(seed)},
         config_file=args.config, config_sha256=config_sha256(args.config, overrides),
         overrides=overrides, seed=int(seed),
-        checkpoint={"file": checkpoint, "sha256": file_sha256(checkpoint), "report": None}
+        checkpoint={"file": checkpoint, "sha256": sha256_of(checkpoint), "report": None}
         if checkpoint else None,
         run_card={"threads": os.environ["OMP_NUM_THREADS"]}, data_counts={}, versions={},
         git_revision=None, device="cpu", started="2024-01-01T00:00:00+00:00",

@@ -1,0 +1,47 @@
+"""Files that others rely on: written whole or not at all, known by their hash."""
+
+import hashlib
+import json
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+
+def write_atomic(content: bytes, path: str | Path) -> None:
+    """Write a file so that ``path`` holds either the old or the new content, also after a crash.
+
+    Missing folders are made.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Not a file of tempfile: those are private to their owner, and results are for colleagues too.
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json_atomic(data: Any, path: str | Path) -> None:
+    """Write JSON with :func:`write_atomic`.
+
+    Raises:
+        TypeError: ``data`` has a value that JSON cannot hold.
+        ValueError: ``data`` has a number that is not finite.
+    """
+    text = json.dumps(data, indent=2, allow_nan=False) + "\n"
+    write_atomic(text.encode(), path)
+
+
+def sha256_of(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
