@@ -18,7 +18,7 @@ from mae_bench.models import LinearProbeHead
 with read_base():
     from .vit_mini_finetune_miniworld import *
 
-epochs = 10
+epochs = 6
 
 model["head"] = dict(
     type=LinearProbeHead,
@@ -29,7 +29,7 @@ model["head"] = dict(
 )
 model["backbone"].update(output="class_token", frozen=True)
 
-train_cfg = dict(type=EpochBasedTrainLoop, max_epochs=epochs, val_interval=5)
+train_cfg = dict(type=EpochBasedTrainLoop, max_epochs=epochs, val_interval=3)
 
 # Base learning rate for a batch of 256, scaled to the batch in use.
 train_dataloader.update(batch_size=128)

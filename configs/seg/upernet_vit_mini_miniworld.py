@@ -3,11 +3,13 @@
     tools/train.py configs/seg/upernet_vit_mini_miniworld.py --checkpoint CKPT
 
 Reproduces no published number. The structure is that of MAE Appendix A.4, which follows BEiT's
-segmentation code (four taps, adapter, UperNet, auxiliary FCN head with weight 0.4, relative
+segmentation code (adapter, UperNet, auxiliary FCN head with weight 0.4, relative
 position bias in every block, switched on here with zeros, layer-wise decay, AdamW with weight
 decay 0.05, linear decay after warm-up, sliding-window test). Not from there, chosen by measuring
-here: widths, pyramid strides, crop, scales, lr, layer decay, batch, epochs, number of pictures.
-No flip: digits have a handedness. The same for every initialisation.
+here: widths, pyramid strides, crop, scales, class weights, lr, layer decay, warm-up, batch, epochs,
+number of pictures. All taps come from the last block, as in ViTDet (Li et al. 2022): of four blocks
+the first has hardly anything to tap. No flip: digits have a handedness. The same for every
+initialisation.
 """
 
 from mmcv.transforms import LoadImageFromFile, RandomResize
@@ -31,7 +33,7 @@ with read_base():
     from ..default_runtime import *
 
 default_scope = "mmseg"
-epochs = 60
+epochs = 40
 size = 32
 norm_cfg = dict(type="BN")
 # Most pixels are background; at full weight they drown the digits in so short a schedule.
@@ -73,7 +75,7 @@ model = dict(
         img_size=size,
         patch_size=4,
         output="maps",
-        out_indices=(0, 1, 2, 3),
+        out_indices=(3, 3, 3, 3),
         drop_path_rate=0.1,
         rel_pos_bias="per_block",
     ),
@@ -130,7 +132,7 @@ train_dataloader = dict(
         pipeline=[
             dict(type=LoadImageFromFile),
             dict(type=LoadAnnotations, reduce_zero_label=True),
-            dict(type=RandomResize, scale=(size, size), ratio_range=(0.75, 1.33), keep_ratio=True),
+            dict(type=RandomResize, scale=(size, size), ratio_range=(0.9, 1.2), keep_ratio=True),
             dict(type=RandomCrop, crop_size=(size, size), cat_max_ratio=1.0),
             dict(type=PackSegInputs),
         ],
@@ -156,7 +158,7 @@ val_dataloader = dict(
     ),
 )
 val_evaluator = dict(type=IoUMetric, iou_metrics=["mIoU"])
-train_cfg = dict(type=EpochBasedTrainLoop, max_epochs=epochs, val_interval=15)
+train_cfg = dict(type=EpochBasedTrainLoop, max_epochs=epochs, val_interval=10)
 val_cfg = dict(type=ValLoop)
 
 # Base learning rate for a batch of 16, scaled to the batch in use.
@@ -164,16 +166,16 @@ optim_wrapper = dict(
     type=OptimWrapper,
     constructor=LayerDecayConstructor,
     paramwise_cfg=dict(layer_decay=0.75),
-    optimizer=dict(type=AdamW, lr=2e-3, weight_decay=0.05, fused=True),
+    optimizer=dict(type=AdamW, lr=1e-3, weight_decay=0.05, fused=True),
 )
 auto_scale_lr = dict(base_batch_size=16, enable=True)
 param_scheduler = [
-    dict(type=LinearLR, start_factor=1e-2, end=1, by_epoch=True, convert_to_iter_based=True),
+    dict(type=LinearLR, start_factor=1e-2, end=3, by_epoch=True, convert_to_iter_based=True),
     dict(
         type=PolyLR,
         power=1.0,
         eta_min=0.0,
-        begin=1,
+        begin=3,
         end=epochs,
         by_epoch=True,
         convert_to_iter_based=True,

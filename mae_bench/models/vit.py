@@ -168,7 +168,9 @@ class VisionTransformer(BaseModule):
         output: ``"maps"``: one map (B, D, H/p, W/p) for each block in ``out_indices``, without
             norm; ``"class_token"``: (B, D) after the final ``norm``; ``"mean"``: mean of the patch
             tokens, then ``fc_norm``, (B, D); ``"tokens"``: all tokens after ``norm``, (B, 1+N, D).
-        out_indices: blocks (0-based) whose outputs are the maps; only for ``"maps"``.
+        out_indices: blocks (0-based) whose outputs are the maps, in this order; only for
+            ``"maps"``. A block may occur several times: all levels from the last one, as in
+            ViTDet, are its number repeated.
         class_token: whether a class token is used.
         drop_path_rate: stochastic depth of the last block; grows linearly from 0 at the first.
         rel_pos_bias: None; ``"per_block"``: a zero-initialised table in each block (ADE20K);
@@ -367,16 +369,16 @@ class VisionTransformer(BaseModule):
             grid = (images.shape[2] // self.patch_size, images.shape[3] // self.patch_size)
             x = self.patch_embed(patchify(images, self.patch_size))
             x = self.prepend_class_token(x + self.patch_positions(grid))
-            maps = []
+            maps = {}
             last = max(self.out_indices, default=self.num_layers - 1)
             for i, block in enumerate(self.blocks[: last + 1]):
                 windowed = block.window_size is not None
                 x = block(x, grid, self.rel_pos_bias_window if windowed else self.rel_pos_bias)
                 if i in self.out_indices:
                     patches = x[:, self.num_prefix_tokens :]
-                    maps.append(patches.transpose(1, 2).reshape(len(x), -1, *grid).contiguous())
+                    maps[i] = patches.transpose(1, 2).reshape(len(x), -1, *grid).contiguous()
             if self.output == "maps":
-                return tuple(maps)
+                return tuple(maps[i] for i in self.out_indices)
             if self.output == "mean":
                 return (self.fc_norm(x[:, self.num_prefix_tokens :].mean(dim=1)),)
             x = self.norm(x)
