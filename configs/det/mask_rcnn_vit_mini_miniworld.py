@@ -56,7 +56,7 @@ with read_base():
     from ..default_runtime import *
 
 default_scope = "mmdet"
-epochs = 20
+epochs = 30
 size = 32
 strides = [2, 4, 8, 16]
 norm_cfg = dict(type="BN")
@@ -261,7 +261,7 @@ optim_wrapper = dict(
 )
 auto_scale_lr = dict(base_batch_size=64, enable=True)
 param_scheduler = [
-    dict(type=WarmupCosineLR, warmup=2, total=epochs, by_epoch=True, convert_to_iter_based=True)
+    dict(type=WarmupCosineLR, warmup=3, total=epochs, by_epoch=True, convert_to_iter_based=True)
 ]
 
 default_hooks.update(visualization=dict(type=DetVisualizationHook, draw=True, interval=3))
