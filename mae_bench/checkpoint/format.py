@@ -157,7 +157,7 @@ def save_checkpoint(
     path = Path(path)
     if path.suffix != ".safetensors":
         raise ValueError(f"{path}: a checkpoint needs a name that ends in .safetensors")
-    _check_tensors(path, tensors)
+    check_tensors(path, tensors)
     # safetensors refuses tensors that share memory or have gaps: clones do neither.
     copies = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
@@ -189,12 +189,12 @@ def read_metadata(path: str | Path) -> CheckpointMetadata:
         ValueError: as :func:`load_checkpoint`, but for NaN.
     """
     path = Path(path)
-    if not _is_safetensors(path):
+    if not is_safetensors(path):
         raise ValueError(
             f"{path}: not a .safetensors file, so it has no metadata; write its tensors with "
             "save_checkpoint"
         )
-    metadata = _stored_metadata(path)
+    metadata = stored_metadata(path)
     if metadata is None:
         raise ValueError(
             f"{path}: a .safetensors file without the metadata of mae_bench; write its tensors "
@@ -218,18 +218,18 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], CheckpointMetadat
     """
     path = Path(path)
     metadata = None
-    if _is_safetensors(path):
-        metadata = _stored_metadata(path)
+    if is_safetensors(path):
+        metadata = stored_metadata(path)
         with safe_open(path, framework="pt") as file:
             names = file.keys()
             tensors = {name: file.get_tensor(name) for name in names}
     else:
-        tensors = _read_torch_file(path)
-    _check_tensors(path, tensors)
+        tensors = unwrap_tensors(path, load_torch_file(path))
+    check_tensors(path, tensors)
     return tensors, metadata
 
 
-def _is_safetensors(path: Path) -> bool:
+def is_safetensors(path: Path) -> bool:
     """Whether a file is safetensors by its first bytes, which names do not always tell.
 
     Raises:
@@ -248,7 +248,12 @@ def _is_safetensors(path: Path) -> bool:
     return start[8:] == b"{" or path.suffix == ".safetensors"
 
 
-def _stored_metadata(path: Path) -> CheckpointMetadata | None:
+def stored_metadata(path: Path) -> CheckpointMetadata | None:
+    """Metadata of a safetensors file; None where it has none of ours.
+
+    Raises:
+        ValueError: a damaged file, or another version.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(METADATA_KEY)
@@ -262,9 +267,19 @@ def _stored_metadata(path: Path) -> CheckpointMetadata | None:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _read_torch_file(path: Path) -> dict[str, Tensor]:
+def load_torch_file(path: Path, harmless: Sequence[type] = ()) -> Any:
+    """What ``torch.save`` wrote, if that is tensors and plain containers.
+
+    Args:
+        path: the file.
+        harmless: classes besides those, whose instances may be rebuilt because that runs no code.
+
+    Raises:
+        ValueError: anything else in it, which is named, or a damaged file.
+    """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(list(harmless)):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can fail in any way
         # PyTorch writes "GLOBAL name" where a safe pickle needs an allow-list, "global name was"
         # where no list would help.
@@ -277,6 +292,14 @@ def _read_torch_file(path: Path) -> dict[str, Tensor]:
         raise ValueError(
             f"{path}: truncated, or neither safetensors nor a file of torch.save; fetch it again"
         ) from None
+
+
+def unwrap_tensors(path: Path, content: Any) -> dict[str, Tensor]:
+    """Tensors by name, bare or under one of :data:`WRAPPERS`.
+
+    Raises:
+        ValueError: anything else.
+    """
     for key in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
@@ -295,7 +318,8 @@ def _read_torch_file(path: Path) -> dict[str, Tensor]:
     return dict(content)
 
 
-def _check_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+def check_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse a file without tensors, and NaN or infinity with the tensor's name (ValueError)."""
     if not tensors:
         raise ValueError(f"{path}: no tensors; save the model's state_dict()")
     for name, tensor in tensors.items():

@@ -5,6 +5,7 @@ Every check comes before the first write: a refused load leaves the model as it 
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,33 +14,15 @@ from mmengine.model import is_model_wrapper
 from mmengine.model.weight_init import update_init_info
 from torch import Tensor, nn
 
-from ..models.vit import SIZES
 from ..registry import WEIGHT_INITIALIZERS
+from .adapters import metadata_heads, read_any
 from .fit import DOCS, RELATIVE_TABLE, fit_tensor, position_grid
-from .format import CheckpointMetadata, load_checkpoint, read_tensors, save_checkpoint
+from .format import CheckpointMetadata, load_checkpoint, save_checkpoint
+from .names import ENCODER, visible_architecture
 from .report import LoadingReport, make_report
 
 # Of a backbone's tensors, those that belong to transfer and may start afresh.
 MAY_START_AFRESH = re.compile(rf"fc_norm\.|(.*\.)?{RELATIVE_TABLE}$")
-# Of a file's tensors, those an encoder computes with: without them its features are others. An
-# index buffer holds nothing that was learned.
-ENCODER = re.compile(
-    r"(blocks|patch_embed|norm_pre|rel_pos_bias\w*)\.(?!.*relative_position_index$)"
-    r"|dist_token$|reg_token$"
-)
-
-
-def visible_architecture(tensors: Mapping[str, Tensor]) -> dict[str, int]:
-    """What shapes tell of a ViT under timm's names: width, depth, patch size, input channels.
-
-    Number of heads and image size do not show in shapes. Empty for other names.
-    """
-    seen = {}
-    patches = tensors.get("patch_embed.proj.weight")
-    if patches is not None and patches.ndim == 4:
-        seen["embed_dim"], seen["in_channels"], _, seen["patch_size"] = patches.shape
-    blocks = {name.split(".")[1] for name in tensors if name.startswith("blocks.")}
-    return {**seen, "depth": len(blocks)} if blocks else seen
 
 
 def load_backbone(
@@ -56,22 +39,24 @@ def load_backbone(
 
     Args:
         backbone: module with timm's parameter names.
-        source: a checkpoint, a plain file of tensors under the same names, or such tensors.
+        source: a checkpoint, a plain file of tensors under the same names, a file of a foreign
+            format (``adapters/``), or tensors under the same names.
         allow_unfilled: names in the backbone, of tensors or of modules, that may stay at
             initialisation, because the file lacks them or has them in another shape.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a bad file (see ``read_tensors``), a tensor of the backbone that the file does
+        ValueError: a bad file (see ``read_any``), a tensor of the backbone that the file does
             not fill, a tensor of another shape, a tensor of the encoder that the backbone lacks,
             or another number of heads. The backbone is then as it was.
     """
     metadata: CheckpointMetadata | None = None
+    left_out: list[str] = []
     if isinstance(source, Mapping):
         where, tensors = "tensors", dict(source)
     else:
         where = str(source)
-        tensors, metadata = read_tensors(source)
+        tensors, metadata, left_out = read_any(source)
     state = backbone.state_dict()
     for name in allow_unfilled:
         if not any(_is_within(key, name) for key in state):
@@ -98,7 +83,8 @@ def load_backbone(
 
     backbone.load_state_dict(new, strict=False)
     changed = [key for key in new if new[key] is not tensors[key]]
-    return make_report(where, tensors, state, new, changed)
+    report = make_report(where, tensors, state, new, changed)
+    return replace(report, dropped=report.dropped + left_out)
 
 
 def load_model(model: nn.Module, path: str | Path) -> LoadingReport:
@@ -214,13 +200,12 @@ def _first(names: Sequence[str]) -> str:
 
 def _check_heads(backbone: nn.Module, metadata: CheckpointMetadata | None) -> None:
     """Heads do not show in any shape, so another number of them would pass unnoticed."""
-    arch = metadata.architecture.get("arch") if metadata else None
-    size = SIZES.get(arch, {}) if isinstance(arch, str) else arch or {}
-    stored, wanted = size.get("num_heads"), getattr(backbone, "num_heads", None)
-    if stored and wanted and stored != wanted:
+    stored = metadata_heads(metadata) if metadata else None
+    wanted = getattr(backbone, "num_heads", None)
+    if metadata and stored and wanted and stored != wanted:
         raise ValueError(
             f"checkpoint has num_heads {stored}, model {wanted}: build the model with the "
-            f"architecture in the file, {arch!r}"
+            f"architecture in the file, {metadata.architecture.get('arch')!r}"
         )
 
 

@@ -144,7 +144,13 @@ def test_result_of_a_replaced_checkpoint_is_refused(workplace):
 
 def test_ctrl_c_stops_the_children_and_the_next_run_goes_on(workplace):
     workplace.behave({"seed0/MAE/finetune": "hang"})
-    process = subprocess.Popen(command_line(workplace), stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command_line(workplace),
+        stdout=subprocess.PIPE,
+        text=True,
+        # A job that a shell runs in the background, as CI may, starts with Ctrl-C ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 60
     while not Path("hanging.pid").exists():
         assert process.poll() is None

@@ -1,0 +1,14 @@
+"""DeiT, and other supervised ViTs trained with its code."""
+
+from .adapter import HEAD, Adapter, same_names
+
+ADAPTER = Adapter(
+    name="deit",
+    pairs=[*same_names(), HEAD],
+    signs=["patch_embed.proj.weight", "blocks.*.attn.qkv.bias", "head.weight"],
+    absent=["decoder_embed.*", "fc_norm.*"],
+    method="supervised",
+    data="imagenet-1k",
+    normalization="imagenet",
+    wrapper="model",
+)

@@ -1,0 +1,51 @@
+"""mmsegmentation: its MAE and BEiT backbones, from a segmentor or alone."""
+
+from .adapter import Adapter, Tensors
+from .beit import export_beit, import_beit
+from .openmmlab import BEIT_BACKBONE, PREFIX
+from .tensors import fold_layer_scale, table_heads, unit_layer_scale
+
+IGNORED = [
+    "decode_head.**",
+    "auxiliary_head.**",
+    "neck.**",
+    "data_preprocessor.**",
+    "**relative_position_index",
+]
+
+
+def _export_mae(tensors: Tensors, num_heads: int | None) -> Tensors:
+    return unit_layer_scale(tensors)
+
+
+ADAPTER = Adapter(
+    name="mmseg_mae",
+    pairs=BEIT_BACKBONE,
+    signs=[
+        PREFIX + "layers.*.gamma_1",
+        PREFIX + "layers.*.attn.qkv.bias",
+        PREFIX + "pos_embed",
+    ],
+    ignored=IGNORED,
+    bare_prefix=PREFIX,
+    after_import=fold_layer_scale,
+    before_export=_export_mae,
+    heads=table_heads,
+    method="mae",
+    normalization="imagenet",
+    wrapper="state_dict",
+)
+BEIT_ADAPTER = Adapter(
+    name="mmseg_beit",
+    pairs=BEIT_BACKBONE,
+    signs=[PREFIX + "layers.*.attn.q_bias"],
+    absent=[PREFIX + "ln*.weight", "head.**"],
+    ignored=IGNORED,
+    bare_prefix=PREFIX,
+    after_import=import_beit,
+    before_export=export_beit,
+    heads=table_heads,
+    method="beit",
+    normalization="imagenet",
+    wrapper="state_dict",
+)

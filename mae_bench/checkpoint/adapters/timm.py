@@ -1,0 +1,13 @@
+"""Plain ViTs of timm, ``vision_transformer.VisionTransformer``."""
+
+from .adapter import HEAD, Adapter, same_names
+from .tensors import has_mae_positions
+
+ADAPTER = Adapter(
+    name="timm",
+    pairs=[*same_names(), HEAD],
+    signs=["patch_embed.proj.weight", "blocks.*.attn.qkv.weight", "blocks.*.attn.qkv.bias"],
+    absent=["decoder_embed.*", "blocks.*.attn.rel_pos_*"],
+    looks_like=lambda tensors: not has_mae_positions(tensors),
+    required=["pos_embed"],
+)
