@@ -129,19 +129,22 @@ def load_model(model: nn.Module, path: str | Path) -> LoadingReport:
     return report
 
 
-def export_backbone(
-    backbone: nn.Module,
-    path: str | Path,
-    metadata: CheckpointMetadata,
-    decoder: nn.Module | None = None,
-) -> None:
-    """Write a backbone, and a decoder under ``decoder.``, as a checkpoint.
+def export_model(model: nn.Module, path: str | Path, metadata: CheckpointMetadata) -> None:
+    """Write a model, the way :func:`load_model` and :func:`load_backbone` read it.
+
+    Backbone tensors have their own (timm's) names; those of decoder, neck and heads keep the name
+    of their module as prefix, so one file serves any later task and a test of this one.
 
     Raises:
         ValueError: the metadata has another patch size or grid than the backbone, or see
             ``save_checkpoint``.
     """
-    tensors = backbone.state_dict()
+    inner = model.get_submodule("module") if is_model_wrapper(model) else model
+    tensors = {
+        name.removeprefix("backbone."): tensor
+        for name, tensor in inner.state_dict().items()
+        if not name.startswith("data_preprocessor.")
+    }
     patch_size = visible_architecture(tensors).get("patch_size", metadata.patch_size)
     if patch_size != metadata.patch_size:
         raise ValueError(
@@ -150,8 +153,6 @@ def export_backbone(
         )
     if "pos_embed" in tensors:
         position_grid(tensors["pos_embed"].shape[1], metadata, metadata.grid)
-    if decoder is not None:
-        tensors |= {f"decoder.{name}": value for name, value in decoder.state_dict().items()}
     save_checkpoint(path, tensors, metadata)
 
 

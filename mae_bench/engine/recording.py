@@ -8,7 +8,8 @@ from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from ..checkpoint.format import CheckpointMetadata, save_checkpoint
+from ..checkpoint.format import CheckpointMetadata
+from ..checkpoint.transfer import export_model
 from ..files import sha256_of
 from ..registry import HOOKS
 from ..results.environment import device_name, git_revision, package_versions, peak_memory_mib
@@ -22,9 +23,6 @@ CHECKPOINT_NAME = "checkpoint.safetensors"
 @HOOKS.register_module()
 class ExportCheckpoint(Hook):
     """Write the trained model as ``checkpoint.safetensors`` into the work directory.
-
-    Backbone tensors have their own (timm's) names; those of decoder, neck and heads keep the name
-    of their module as prefix, so one file serves any later task and a test of this one.
 
     Args:
         method: how the backbone was trained, such as ``"mae"`` or ``"supervised"``.
@@ -40,13 +38,7 @@ class ExportCheckpoint(Hook):
     @master_only
     def after_train(self, runner: Runner) -> None:
         """Export once, at the end."""
-        model = unwrap(runner.model)
         backbone = runner.cfg.model.backbone
-        tensors = {
-            name.removeprefix("backbone."): tensor
-            for name, tensor in model.state_dict().items()
-            if not name.startswith("data_preprocessor.")
-        }
         preprocessor = runner.cfg.model.data_preprocessor
         architecture = {
             key: value for key, value in backbone.items() if key not in ("type", "init_cfg")
@@ -62,7 +54,7 @@ class ExportCheckpoint(Hook):
             epochs=runner.max_epochs,
         )
         path = Path(runner.work_dir, CHECKPOINT_NAME)
-        save_checkpoint(path, tensors, metadata)
+        export_model(runner.model, path, metadata)
         runner.logger.info(f"exported {path}")
 
 

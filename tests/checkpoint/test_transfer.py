@@ -15,7 +15,7 @@ from torch import nn
 from mae_bench.checkpoint.format import CheckpointMetadata, load_checkpoint, save_checkpoint
 from mae_bench.checkpoint.transfer import (
     PretrainedBackbone,
-    export_backbone,
+    export_model,
     load_backbone,
     load_model,
 )
@@ -63,6 +63,11 @@ def assert_untouched(module: nn.Module, before: dict[str, torch.Tensor]) -> None
         assert torch.equal(value, before[name]), name
 
 
+def holder(backbone: nn.Module) -> nn.Module:
+    """A model that is nothing but its backbone."""
+    return nn.ModuleDict({"backbone": backbone})
+
+
 @pytest.fixture
 def exported(tmp_path):
     """Export a noisy backbone; returns the path and the backbone."""
@@ -70,7 +75,7 @@ def exported(tmp_path):
     def export(**changes):
         source = noisy(**changes)
         path = tmp_path / "c.safetensors"
-        export_backbone(source, path, describe(**changes))
+        export_model(holder(source), path, describe(**changes))
         return path, source
 
     return export
@@ -265,7 +270,7 @@ def test_windowed_tables_follow_the_window_not_the_image(exported):
 def test_decoder_is_exported_and_dropped(tmp_path):
     mae = MAE(dict(type="VisionTransformer", **BASE), dict(embed_dim=8, depth=1, num_heads=2))
     path = tmp_path / "mae.safetensors"
-    export_backbone(mae.backbone, path, describe(), mae.decoder)
+    export_model(mae, path, describe())
     tensors, _ = load_checkpoint(path)
     assert torch.equal(tensors["decoder.mask_token"], mae.decoder.mask_token)
     assert tensors["decoder.pred.weight"].shape == (PIXELS, 8)
@@ -447,7 +452,7 @@ def test_allowed_modules_keep_their_initialisation(exported):
 )
 def test_export_refuses_metadata_of_another_backbone(tmp_path, changes, match):
     with pytest.raises(ValueError, match=match):
-        export_backbone(build(), tmp_path / "c.safetensors", describe(**changes))
+        export_model(holder(build()), tmp_path / "c.safetensors", describe(**changes))
     assert not list(tmp_path.iterdir())
 
 
@@ -508,21 +513,11 @@ def test_init_cfg_on_the_whole_model_is_refused(exported):
         PretrainedBackbone(path)(model)
 
 
-def export_model(model: nn.Module, path) -> None:
-    """Write a whole model as training does."""
-    state = {
-        k.removeprefix("backbone."): v
-        for k, v in model.state_dict().items()
-        if not k.startswith("data_preprocessor")
-    }
-    save_checkpoint(path, state, describe())
-
-
 def test_whole_model_round_trip(tmp_path):
     config = dict(type="VisionTransformer", **BASE)
     source, target = Detector(config), Detector(config)
     path = tmp_path / "c.safetensors"
-    export_model(source, path)
+    export_model(source, path, describe())
     report = load_model(target, path)
     assert_untouched(target, source.state_dict())
     assert report.share == 1.0 and "head.weight" in report.loaded
@@ -535,7 +530,7 @@ def test_whole_model_refuses_another_model(tmp_path):
     config = dict(type="VisionTransformer", **BASE)
     source, path = Detector(config), tmp_path / "c.safetensors"
     source.neck = nn.Linear(2, 2)
-    export_model(source, path)
+    export_model(source, path, describe())
     target = Detector(config)
     before = snapshot(target)
     with pytest.raises(ValueError, match=r"lacks nothing; has besides neck\.bias, neck\.weight"):
