@@ -1,5 +1,6 @@
 """How far a run is, for whoever watches it from outside."""
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -35,5 +36,7 @@ class ProgressFile(Hook):
         self.last_write = now
         state: dict[str, float] = {"step": runner.iter + 1, "total": runner.max_iters}
         if outputs and "loss" in outputs:
-            state["loss"] = float(outputs["loss"].detach())
+            loss = float(outputs["loss"].detach())
+            if math.isfinite(loss):  # JSON has no NaN, and a progress file must not end a run
+                state["loss"] = loss
         write_json_atomic(state, Path(runner.work_dir, "progress.json"))
