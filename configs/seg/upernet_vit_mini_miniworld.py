@@ -33,7 +33,7 @@ with read_base():
     from ..default_runtime import *
 
 default_scope = "mmseg"
-epochs = 40
+epochs = 80
 size = 32
 norm_cfg = dict(type="BN")
 # Most pixels are background; at full weight they drown the digits in so short a schedule.
@@ -128,7 +128,7 @@ train_dataloader = dict(
         data_root="data/miniworld/ade20k",
         data_prefix=dict(img_path="images/training", seg_map_path="annotations/training"),
         metainfo=metainfo,
-        indices=400,
+        indices=200,
         pipeline=[
             dict(type=LoadImageFromFile),
             dict(type=LoadAnnotations, reduce_zero_label=True),
@@ -158,7 +158,7 @@ val_dataloader = dict(
     ),
 )
 val_evaluator = dict(type=IoUMetric, iou_metrics=["mIoU"])
-train_cfg = dict(type=EpochBasedTrainLoop, max_epochs=epochs, val_interval=10)
+train_cfg = dict(type=EpochBasedTrainLoop, max_epochs=epochs, val_interval=20)
 val_cfg = dict(type=ValLoop)
 
 # Base learning rate for a batch of 16, scaled to the batch in use.
@@ -170,12 +170,12 @@ optim_wrapper = dict(
 )
 auto_scale_lr = dict(base_batch_size=16, enable=True)
 param_scheduler = [
-    dict(type=LinearLR, start_factor=1e-2, end=3, by_epoch=True, convert_to_iter_based=True),
+    dict(type=LinearLR, start_factor=1e-2, end=6, by_epoch=True, convert_to_iter_based=True),
     dict(
         type=PolyLR,
         power=1.0,
         eta_min=0.0,
-        begin=3,
+        begin=6,
         end=epochs,
         by_epoch=True,
         convert_to_iter_based=True,
