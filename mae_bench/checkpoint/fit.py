@@ -1,21 +1,28 @@
-"""Make the position tables of a checkpoint fit the grid and the class token of a backbone."""
+"""Make position tables and patch kernels of a checkpoint fit a backbone's grid and patches."""
 
 import math
 from typing import Any
 
 import torch
+from timm.layers import resample_patch_embed
 from torch import Tensor, nn
 
 from ..models.position import (
     CLASS_TOKEN_ROWS,
     Grid,
     relative_position_rows,
+    resize_offset_table,
     resize_position_table,
     resize_relative_position_table,
 )
 from .format import CheckpointMetadata
+from .geometric import resize_geometrically
+from .variants import TABLE
 
 RELATIVE_TABLE = "relative_position_bias_table"
+PATCH_KERNELS = "patch_embed.proj.weight"
+MAX_PATCH_RATIO = 1.5
+OFFSET_TABLES = ("attn.rel_pos_h", "attn.rel_pos_w")
 DOCS = "docs/checkpoint_format.md"
 
 
@@ -26,15 +33,36 @@ def fit_tensor(
     backbone: nn.Module,
     metadata: CheckpointMetadata | None,
 ) -> Tensor:
-    """``stored`` itself, or a position table made to fit ``wanted``."""
+    """``stored`` itself, or a position table or patch kernels made to fit ``wanted``."""
+    if key == PATCH_KERNELS and stored.ndim == wanted.ndim == 4:
+        return _fit_patches(stored, wanted)
     grid: Grid | None = getattr(backbone, "grid", None)
-    same_width = stored.ndim == wanted.ndim and stored.shape[-1] == wanted.shape[-1]
+    same_width = stored.ndim == wanted.ndim and stored.shape[-1:] == wanted.shape[-1:]
     if key == "pos_embed" and grid is not None and same_width:
         return _fit_positions(stored, wanted, grid, metadata)
     if key.endswith(RELATIVE_TABLE) and same_width:
-        module: Any = backbone.get_submodule(key.rpartition(".")[0])
-        return _fit_relative(key, stored, wanted, module.grid, module.class_token, metadata)
+        module: Any = dict(backbone.named_modules()).get(key.rpartition(".")[0])
+        # A backbone that is not ours has tables of a fixed window.
+        if hasattr(module, "grid"):
+            return _fit_relative(key, stored, wanted, module.grid, module.class_token, metadata)
+    if key.endswith(OFFSET_TABLES) and same_width:
+        if len(stored) % 2 == 0:
+            raise ValueError(f"{key} has {len(stored)} rows, no odd number as 2 * side - 1 is")
+        return resize_offset_table(stored, (len(wanted) + 1) // 2)
     return stored
+
+
+def _fit_patches(stored: Tensor, wanted: Tensor) -> Tensor:
+    """(D, C, p, p) -> (D, C, q, q): kernels that give resized patches the same tokens.
+
+    Only where p and q are near, as 14 and 16: a patch of half the side sees something else.
+
+    Source: FlexiViT (Beyer et al. 2023), section 3.4 (pseudo-inverse resize), by timm.
+    """
+    old, new = stored.shape[-1], wanted.shape[-1]
+    if stored.shape[:2] != wanted.shape[:2] or max(old, new) >= MAX_PATCH_RATIO * min(old, new):
+        return stored
+    return resample_patch_embed(stored, list(wanted.shape[-2:]))
 
 
 def _fit_positions(
@@ -89,9 +117,14 @@ def _fit_relative(
     class_token: bool,
     metadata: CheckpointMetadata | None,
 ) -> Tensor:
-    """(source rows, heads) -> (target rows, heads), class-token rows kept, dropped or left."""
+    """(source rows, heads) -> (target rows, heads), class-token rows kept, dropped or left.
+
+    Tables of single blocks are resized as BEiT's segmentation code does, those that blocks share
+    (COCO) bicubically, as the public re-implementation of that transfer does with BEiT's.
+    """
     source, has_class_rows = _relative_grid(key, len(stored), metadata, grid)
-    resized = resize_relative_position_table(stored, source, grid, has_class_rows)
+    resize = resize_geometrically if key.endswith(TABLE) else resize_relative_position_table
+    resized = resize(stored, source, grid, has_class_rows)
     if has_class_rows == class_token:
         return resized
     offsets = relative_position_rows(grid, class_token=False)

@@ -6,7 +6,8 @@ Nothing in here executes what a file holds. ``docs/checkpoint_format.md`` descri
 import json
 import pickle
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..files import write_atomic
+from .limits import check_header, check_pickles, check_tensors, check_unpacked
 
 FORMAT_VERSION = 1
 
@@ -118,7 +120,7 @@ class CheckpointMetadata:
         """
         try:
             values = dict(json.loads(text))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RecursionError):
             raise ValueError("the metadata is not a JSON object; write the file again") from None
         version = values.pop("format_version", None)
         if version != FORMAT_VERSION:
@@ -136,7 +138,7 @@ class CheckpointMetadata:
             if values["source"] is not None:
                 values["source"] = CheckpointSource(**values["source"])
             return cls(**values)
-        except TypeError as error:
+        except (TypeError, RecursionError) as error:
             raise ValueError(f"the metadata has a value of the wrong type: {error}") from None
 
 
@@ -214,18 +216,17 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], CheckpointMetadat
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file is empty, truncated, holds more than tensors, NaN, or a newer version.
+        ValueError: the file is empty, truncated, holds more than tensors, NaN, a newer version, or
+            far more entries or values than a checkpoint has (``limits.py``).
     """
     path = Path(path)
     metadata = None
     if is_safetensors(path):
         metadata = stored_metadata(path)
-        with safe_open(path, framework="pt") as file:
-            names = file.keys()
-            tensors = {name: file.get_tensor(name) for name in names}
+        tensors = load_safetensors(path)
     else:
         tensors = unwrap_tensors(path, load_torch_file(path))
-    check_tensors(path, tensors)
+    check_unpacked(path, tensors)
     return tensors, metadata
 
 
@@ -240,6 +241,8 @@ def is_safetensors(path: Path) -> bool:
         raise ValueError(f"{path}: is a folder; name the checkpoint file in it")
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such checkpoint; check the name")
+    if not path.is_file():
+        raise ValueError(f"{path}: is a device or a pipe, not a file")
     with path.open("rb") as file:
         start = file.read(9)
     if not start:
@@ -254,29 +257,50 @@ def stored_metadata(path: Path) -> CheckpointMetadata | None:
     Raises:
         ValueError: a damaged file, or another version.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(METADATA_KEY)
-    except SafetensorError as error:
-        raise ValueError(
-            f"{path}: truncated, or not a safetensors file ({error}); fetch or write it again"
-        ) from None
+    with _open_safetensors(path) as file:
+        text = (file.metadata() or {}).get(METADATA_KEY)
     try:
         return None if text is None else CheckpointMetadata.from_json(text)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
 
-def load_torch_file(path: Path, harmless: Sequence[type] = ()) -> Any:
+def load_safetensors(path: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file by name, memory-mapped.
+
+    Raises:
+        ValueError: a damaged file, or a type that PyTorch does not have.
+    """
+    with _open_safetensors(path) as file:
+        names = file.keys()
+        return {name: file.get_tensor(name) for name in names}
+
+
+@contextmanager
+def _open_safetensors(path: Path) -> Iterator[Any]:
+    check_header(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (SafetensorError, AttributeError) as error:
+        raise ValueError(
+            f"{path}: truncated, or not a safetensors file ({error}); fetch or write it again"
+        ) from None
+
+
+def load_torch_file(path: Path, harmless: Sequence[type | tuple[type, str]] = ()) -> Any:
     """What ``torch.save`` wrote, if that is tensors and plain containers.
 
     Args:
         path: the file.
-        harmless: classes besides those, whose instances may be rebuilt because that runs no code.
+        harmless: classes besides those, whose instances may be rebuilt because that runs no code;
+            with a name, what is rebuilt in place of the class of that name.
 
     Raises:
-        ValueError: anything else in it, which is named, or a damaged file.
+        ValueError: anything else in it, which is named, a damaged file, or one with far more
+            entries than a checkpoint has.
     """
+    check_pickles(path)
     try:
         with torch.serialization.safe_globals(list(harmless)):
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -316,15 +340,3 @@ def unwrap_tensors(path: Path, content: Any) -> dict[str, Tensor]:
                 "the model's state_dict() alone"
             )
     return dict(content)
-
-
-def check_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Refuse a file without tensors, and NaN or infinity with the tensor's name (ValueError)."""
-    if not tensors:
-        raise ValueError(f"{path}: no tensors; save the model's state_dict()")
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise ValueError(
-                f"{path}: tensor {name} holds NaN or infinity; take a checkpoint from before "
-                "training diverged"
-            )

@@ -2,14 +2,19 @@
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from torch import Tensor
+
+from .variants import SHARED_TABLE, TABLE, is_layer_scale
 
 # Of a file's tensors, those an encoder computes with: without them its features are others. An
 # index buffer holds nothing that was learned.
 ENCODER = re.compile(
     r"(blocks|patch_embed|norm_pre|rel_pos_bias\w*)\.(?!.*relative_position_index$)"
     r"|dist_token$|reg_token$"
+    # Swin, ConvNeXt and ResNet of timm.
+    r"|(layers\.|stages\.|stem\.|layer\d+\.|conv1\.|bn1\.)(?!.*(relative_position_index|attn_mask)$)"
 )
 
 
@@ -24,3 +29,30 @@ def visible_architecture(tensors: Mapping[str, Tensor]) -> dict[str, int]:
         seen["embed_dim"], seen["in_channels"], _, seen["patch_size"] = patches.shape
     blocks = {name.split(".")[1] for name in tensors if name.startswith("blocks.")}
     return {**seen, "depth": len(blocks)} if blocks else seen
+
+
+def visible_options(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Options of the backbone that names and shapes tell of, under timm's names.
+
+    Layer scale, whose start does not show, is said to be 1. Windows show in decomposed relative
+    positions: blocks with longer tables than others are global.
+    """
+    options: dict[str, Any] = {}
+    if any(map(is_layer_scale, tensors)):
+        options["layer_scale_init"] = 1.0
+    if SHARED_TABLE in tensors:
+        options["rel_pos_bias"] = "shared"
+    elif any(name.endswith(f".{TABLE}") for name in tensors):
+        options["rel_pos_bias"] = "per_block"
+    lengths = {
+        int(name.split(".")[1]): len(tensor)
+        for name, tensor in tensors.items()
+        if re.fullmatch(r"blocks\.\d+\.attn\.rel_pos_h", name) and tensor.ndim == 2
+    }
+    if lengths:
+        options["rel_pos_bias"] = "decomposed"
+        shortest = min(lengths.values())
+        global_blocks = [block for block, length in lengths.items() if length > shortest]
+        if global_blocks:
+            options.update(window_size=(shortest + 1) // 2, global_blocks=global_blocks)
+    return options

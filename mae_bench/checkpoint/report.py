@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -27,6 +27,7 @@ class LoadingReport:
         dropped: names in the file that the model has no use for.
         initialised: names in the model that stay at their initialisation.
         share: share of the model's values, by number, that the file provided; 0..1.
+        folded: layer scales in the file that were multiplied into the layers before them.
     """
 
     checkpoint: str
@@ -35,6 +36,7 @@ class LoadingReport:
     dropped: list[str]
     initialised: list[str]
     share: float
+    folded: list[str] = field(default_factory=list)
 
     def summary(self) -> str:
         """A few lines for a log."""
@@ -46,6 +48,8 @@ class LoadingReport:
         lines += [
             f"  resized: {r.name} {tuple(r.source)} -> {tuple(r.target)}" for r in self.resized
         ]
+        if self.folded:
+            lines.append(f"  layer scale folded into the layers before it: {len(self.folded)}")
         if self.dropped:
             lines.append(f"  dropped: {_grouped(self.dropped)}")
         if self.initialised:

@@ -16,13 +16,14 @@ from torch import Tensor, nn
 
 from ..registry import WEIGHT_INITIALIZERS
 from .adapters import metadata_heads, read_any
-from .fit import DOCS, RELATIVE_TABLE, fit_tensor, position_grid
+from .fit import DOCS, OFFSET_TABLES, RELATIVE_TABLE, fit_tensor, position_grid
 from .format import CheckpointMetadata, load_checkpoint, save_checkpoint
-from .names import ENCODER, visible_architecture
+from .names import ENCODER, visible_architecture, visible_options
 from .report import LoadingReport, make_report
+from .variants import is_layer_scale, match_variants
 
 # Of a backbone's tensors, those that belong to transfer and may start afresh.
-MAY_START_AFRESH = re.compile(rf"fc_norm\.|(.*\.)?{RELATIVE_TABLE}$")
+MAY_START_AFRESH = re.compile(rf"fc_norm\.|(.*\.)?({RELATIVE_TABLE}|{'|'.join(OFFSET_TABLES)})$")
 
 
 def load_backbone(
@@ -35,7 +36,9 @@ def load_backbone(
     Position embeddings and relative position tables of another grid are resized; for that the
     backbone has ``grid``, as ``VisionTransformer`` does. The grid of the file is that of its
     metadata; without metadata it is taken as square. Decoder, heads, and norms that the backbone
-    lacks are dropped. ``fc_norm`` and relative position tables may stay at initialisation.
+    lacks are dropped. ``fc_norm`` and relative position tables may stay at initialisation, and so
+    may layer scale that starts at 1. Layer scale that the backbone lacks is folded, a table that
+    all blocks share is copied into each block (see ``variants.py``).
 
     Args:
         backbone: module with timm's parameter names.
@@ -52,22 +55,24 @@ def load_backbone(
     """
     metadata: CheckpointMetadata | None = None
     left_out: list[str] = []
+    state = backbone.state_dict()
     if isinstance(source, Mapping):
         where, tensors = "tensors", dict(source)
     else:
         where = str(source)
-        tensors, metadata, left_out = read_any(source)
-    state = backbone.state_dict()
+        tensors, metadata, left_out = read_any(source, state)
     for name in allow_unfilled:
         if not any(_is_within(key, name) for key in state):
             raise ValueError(f"allow_unfilled: the backbone has no tensor or module named {name!r}")
 
     def may_stay(key: str) -> bool:
         allowed = any(_is_within(key, name) for name in allow_unfilled)
-        return allowed or MAY_START_AFRESH.match(key) is not None
+        neutral = is_layer_scale(key) and bool((state[key] == 1).all())
+        return allowed or neutral or MAY_START_AFRESH.match(key) is not None
 
     try:
         _check_heads(backbone, metadata)
+        tensors, folded = match_variants(tensors, state)
         _check_names(
             [key for key in state if key not in tensors and not may_stay(key)], tensors, state
         )
@@ -84,7 +89,7 @@ def load_backbone(
     backbone.load_state_dict(new, strict=False)
     changed = [key for key in new if new[key] is not tensors[key]]
     report = make_report(where, tensors, state, new, changed)
-    return replace(report, dropped=report.dropped + left_out)
+    return replace(report, dropped=report.dropped + left_out, folded=folded)
 
 
 def load_model(model: nn.Module, path: str | Path) -> LoadingReport:
@@ -215,6 +220,11 @@ def _check_names(
 ) -> None:
     unknown = [key for key in tensors if key not in state and ENCODER.match(key)]
     differences = _differences(tensors, state)
+    if missing and all(map(is_layer_scale, missing)):
+        raise ValueError(
+            f"{len(missing)} tensors not filled: {_first(missing)}; the file has no layer scale: "
+            "set layer_scale_init to None, or to 1, which leaves the function as it is"
+        )
     if missing:
         # A decoder repeats the encoder's names: only where all names are strange is it a prefix.
         strange = not any(key in state for key in tensors)
@@ -225,7 +235,13 @@ def _check_names(
         )
         raise ValueError(f"{len(missing)} tensors not filled: {_first(missing)}; {cause}")
     if unknown:
-        cause = differences or "build the model with the options the checkpoint was trained with"
+        built = visible_options(state)
+        options = {k: v for k, v in visible_options(tensors).items() if v != built.get(k)}
+        trained_with = ", ".join(f"{name}={value!r}" for name, value in options.items())
+        cause = differences or (
+            "build the model with the options the checkpoint was trained with"
+            + (f": {trained_with}" if trained_with else "")
+        )
         raise ValueError(f"the model has no place for {_first(unknown)}; {cause}")
 
 

@@ -1,15 +1,23 @@
-"""Models: one ViT, the masked autoencoder around it, the adapter to pyramids, and heads."""
+"""Models: one ViT, the masked autoencoder around it, the adapters to pyramids, and heads."""
 
 from .classifier import LinearProbeHead
+from .dvae import DVAETarget
 from .feature_pyramid import FeaturePyramidAdapter
 from .mae import MAE, MAEDecoder
+from .simple_pyramid import SimpleFeaturePyramid
+from .targets import PCATarget
+from .timm_backbone import TimmBackbone
 from .vit import SIZES, VisionTransformer
 
 __all__ = [
     "MAE",
     "SIZES",
+    "DVAETarget",
     "FeaturePyramidAdapter",
     "LinearProbeHead",
     "MAEDecoder",
+    "SimpleFeaturePyramid",
+    "PCATarget",
+    "TimmBackbone",
     "VisionTransformer",
 ]

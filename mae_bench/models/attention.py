@@ -4,36 +4,75 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .position import Grid, RelativePositionBias
+from . import blockwise
+from .position import Grid, RelativePositionBias, decomposed_channels
 
 # Fewest tokens at which PyTorch's fused kernel wins on a CPU in float32. Measured forward and
 # backward: 0.87x the plain product at 50 tokens, 1.97x at 197; in bfloat16 it loses at both.
 CPU_FUSED_MIN_TOKENS = 128
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None, scale: float | None = None
+) -> Tensor:
     """Scaled dot-product attention with the faster kernel for the device, dtype and length.
 
     Args:
         q: (B, heads, Nq, d).
         k: (B, heads, Nk, d).
-        v: (B, heads, Nk, d).
+        v: (B, heads, Nk, e), e at most d.
         bias: added to the logits before the softmax, broadcastable to (B, heads, Nq, Nk).
+        scale: factor of the product of queries and keys; None: ``d ** -0.5``.
 
     Returns:
-        (B, heads, Nq, d).
+        (B, heads, Nq, e).
     """
+    width, value_width = q.shape[-1], v.shape[-1]
     fused = q.device.type != "cpu" or (
         q.dtype == torch.float32 and k.shape[-2] >= CPU_FUSED_MIN_TOKENS
     )
     if bias is not None:
         bias = bias.to(q.dtype)
     if fused:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-    logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+        if bias is not None:
+            learned = bias.requires_grad and torch.is_grad_enabled()
+            if learned and bias.ndim == 3 and blockwise.serves(q, k):
+                return blockwise.attend_blockwise(q * width**-0.5, k, v, bias)
+            # Only with four dimensions does a mask go to a kernel that never holds the logits.
+            bias = bias[(None,) * (4 - bias.ndim)]
+        if value_width < width:
+            # Kernels that never hold the logits want one width; others take quadratic memory.
+            v = F.pad(v, (0, width - value_width))
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
+        # Not always: the gradient of a slice, even of a whole one, is a copy.
+        return out if value_width == width else out[..., :value_width]
+    logits = (q * (width**-0.5 if scale is None else scale)) @ k.transpose(-2, -1)
     if bias is not None:
         logits = logits + bias
     return logits.softmax(dim=-1) @ v
+
+
+def attend_decomposed(
+    q: Tensor, k: Tensor, v: Tensor, table_h: Tensor, table_w: Tensor, grid: Grid
+) -> Tensor:
+    """Attention with decomposed relative positions, without a bias of all pairs of tokens.
+
+    Args:
+        q, k, v: (B, heads, H * W, d).
+        table_h, table_w: see :func:`decomposed_channels`.
+        grid: (H, W).
+
+    Returns:
+        (B, heads, H * W, d).
+    """
+    extra_q, extra_k = decomposed_channels(q, table_h, table_w, grid)
+    scaled = q * q.shape[-1] ** -0.5  # the positions are those of the query as it is
+    if blockwise.serves(q, k):
+        by_row, by_column = extra_q.split(grid, dim=-1)
+        return blockwise.attend_blockwise(scaled, k, v, by_row=by_row, by_column=by_column)
+    scaled = torch.cat([scaled, extra_q], dim=-1)
+    k = torch.cat([k, extra_k.expand(*k.shape[:2], -1, -1)], dim=-1)
+    return attend(scaled, k, v, scale=1.0)
 
 
 class Attention(nn.Module):
@@ -44,24 +83,61 @@ class Attention(nn.Module):
         num_heads: heads, a divisor of ``dim``.
         rel_pos_bias: bias module owned by this block; its table is then stored under the BEiT name
             ``attn.rel_pos_bias.relative_position_bias_table``. None: no bias of its own.
+        rel_pos_grid: grid that decomposed relative positions are made for, stored under
+            detectron2's names ``attn.rel_pos_h`` (2H - 1, d) and ``attn.rel_pos_w`` (2W - 1, d),
+            zero at initialisation; d is the width of a head. None: no such positions.
     """
 
     def __init__(
-        self, dim: int, num_heads: int, rel_pos_bias: RelativePositionBias | None = None
+        self,
+        dim: int,
+        num_heads: int,
+        rel_pos_bias: RelativePositionBias | None = None,
+        rel_pos_grid: Grid | None = None,
     ) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
         self.rel_pos_bias = rel_pos_bias
+        self.rel_pos_h: nn.Parameter | None = None
+        self.rel_pos_w: nn.Parameter | None = None
+        if rel_pos_grid is not None:
+            self.rel_pos_h, self.rel_pos_w = (
+                nn.Parameter(torch.zeros(2 * side - 1, dim // num_heads)) for side in rel_pos_grid
+            )
 
-    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """x (B, N, dim), bias broadcastable to (B, heads, N, N) -> (B, N, dim)."""
+    def forward(
+        self,
+        x: Tensor,
+        bias: Tensor | None = None,
+        num_queries: int | None = None,
+        grid: Grid | None = None,
+    ) -> Tensor:
+        """x (B, N, dim), bias broadcastable to (B, heads, N, N) -> (B, N, dim).
+
+        ``grid`` is that of the N tokens, which decomposed relative positions need.
+
+        With ``num_queries`` only the last so many tokens are computed, (B, num_queries, dim); all
+        serve them as keys and values. It takes no bias.
+        """
         batch, tokens, dim = x.shape
-        qkv = self.qkv(x).view(batch, tokens, 3, self.num_heads, dim // self.num_heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (3, B, heads, N, d) -> three of (B, heads, N, d)
-        out = attend(q, k, v, bias)
-        return self.proj(out.transpose(1, 2).reshape(batch, tokens, dim))
+        if num_queries is None or num_queries == tokens:
+            qkv = self.qkv(x).view(batch, tokens, 3, self.num_heads, dim // self.num_heads)
+            q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (3, B, heads, N, d) -> three (B, heads, N, d)
+        else:
+            assert bias is None and self.rel_pos_h is None, "a bias is made for all tokens"
+            weights, biases = (part.split([dim, 2 * dim]) for part in self.qkv.parameters())
+            q = F.linear(x[:, -num_queries:], weights[0], biases[0])
+            q = q.view(batch, num_queries, self.num_heads, -1).transpose(1, 2)
+            kv = F.linear(x, weights[1], biases[1]).view(batch, tokens, 2, self.num_heads, -1)
+            k, v = kv.permute(2, 0, 3, 1, 4)
+        if self.rel_pos_h is not None and self.rel_pos_w is not None:
+            assert grid is not None, "relative positions are of a grid"
+            out = attend_decomposed(q, k, v, self.rel_pos_h, self.rel_pos_w, grid)
+        else:
+            out = attend(q, k, v, bias)
+        return self.proj(out.transpose(1, 2).reshape(batch, -1, dim))
 
 
 def partition_windows(x: Tensor, grid: Grid, window: int) -> tuple[Tensor, Grid]:

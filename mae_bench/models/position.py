@@ -136,6 +136,64 @@ def resize_relative_position_table(
     return torch.cat([resized, table[len(offsets) :]])
 
 
+def resize_offset_table(table: Tensor, side: int) -> Tensor:
+    """Resize a table of offsets along one axis, (2s - 1, d) -> (2 * side - 1, d).
+
+    Returns:
+        linearly interpolated, ``align_corners=False``; the same tensor where the size is right.
+        Differentiable.
+
+    Source: ViTDet (Li et al. 2022), detectron2's code.
+    """
+    length = 2 * side - 1
+    if len(table) == length:
+        return table
+    resized = F.interpolate(table.T.unsqueeze(0).float(), size=length, mode="linear")
+    return resized[0].T.to(table.dtype)
+
+
+def decomposed_channels(
+    q: Tensor, table_h: Tensor, table_w: Tensor, grid: Grid
+) -> tuple[Tensor, Tensor]:
+    """Decomposed relative positions as channels that queries and keys have besides their own.
+
+    The bias of a pair of tokens is ``q . table_h[dy + H - 1] + q . table_w[dx + W - 1]`` with
+    (dy, dx) = query - key. Its first term is one of H values of a query, which the key's row
+    picks, and the second one of W. With these values as channels of the query, and with the row
+    and the column of the key in one-hot code as those of the key, the bias is part of the product
+    of queries and keys: fused kernels then serve, and no N x N bias is ever held. The channels of
+    the queries alone are what blockwise attention adds.
+
+    Args:
+        q: (B, heads, N, d) queries, not scaled; N = H * W.
+        table_h: (2H - 1, d), or made for another grid.
+        table_w: (2W - 1, d), or made for another grid.
+        grid: (H, W).
+
+    Returns:
+        (B, heads, N, H + W) for the queries and (N, H + W) for the keys.
+
+    Source: MViTv2 (Li et al. 2021), section 4.1, as ViTDet uses it.
+    """
+    rows, columns = grid
+    y, x = torch.arange(rows, device=q.device), torch.arange(columns, device=q.device)
+    by_row = resize_offset_table(table_h, rows)[y[:, None] - y + rows - 1]  # (H, H, d) [query, key]
+    by_column = resize_offset_table(table_w, columns)[x[:, None] - x + columns - 1]
+    q = q.unflatten(2, grid)
+    extra_q = torch.cat(
+        [
+            torch.einsum("bnhwd,hkd->bnhwk", q, by_row.to(q.dtype)),
+            torch.einsum("bnhwd,wkd->bnhwk", q, by_column.to(q.dtype)),
+        ],
+        dim=-1,
+    )
+    one_hot = [
+        torch.eye(rows, dtype=q.dtype, device=q.device).repeat_interleave(columns, dim=0),
+        torch.eye(columns, dtype=q.dtype, device=q.device).repeat(rows, 1),
+    ]
+    return extra_q.flatten(2, 3), torch.cat(one_hot, dim=1)
+
+
 class RelativePositionBias(nn.Module):
     """A learned bias per head and offset, zero at initialisation, for any grid.
 
@@ -159,4 +217,5 @@ class RelativePositionBias(nn.Module):
             self.relative_position_bias_table, self.grid, grid, self.class_token
         )
         index = relative_position_index(grid, self.class_token, table.device)
-        return table[index.flatten()].view(*index.shape, -1).permute(2, 0, 1)
+        # Kernels read a bias head by head, so it is made in that order.
+        return table.T[:, index.flatten()].view(-1, *index.shape)

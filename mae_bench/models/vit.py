@@ -5,6 +5,7 @@ through ``output``; nothing else differs between pre-training, classification, d
 segmentation.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,10 +13,9 @@ import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
 from ..registry import MODELS
-from .attention import Attention, merge_windows, partition_windows
+from .block import LAYER_NORM_EPS, Block, init_transformer
 from .position import (
     Grid,
     RelativePositionBias,
@@ -33,8 +33,8 @@ SIZES = {
     "huge": dict(embed_dim=1280, depth=32, num_heads=16),
 }
 
+REL_POS_BIASES = ("per_block", "shared", "decomposed")
 OUTPUTS = ("maps", "class_token", "mean", "tokens")
-LAYER_NORM_EPS = 1e-6
 
 
 def patchify(images: Tensor, patch_size: int) -> Tensor:
@@ -84,78 +84,6 @@ class PatchEmbedding(nn.Module):
         return F.linear(patches, weight, self.proj.bias)
 
 
-class Mlp(nn.Module):
-    """Two linear layers with GELU between, timm's parameter names."""
-
-    def __init__(self, dim: int, hidden: int) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
-        self.fc2 = nn.Linear(hidden, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, N, dim) -> (B, N, dim)."""
-        return self.fc2(F.gelu(self.fc1(x)))
-
-
-class Block(nn.Module):
-    """Pre-norm Transformer block, with global attention or attention in windows.
-
-    Args:
-        dim: width.
-        num_heads: heads.
-        mlp_ratio: hidden width of the MLP over ``dim``.
-        drop_path: probability of dropping each residual branch, per sample.
-        window_size: side of the attention windows in patches; None: global attention.
-        rel_pos_bias: relative position bias owned by this block.
-    """
-
-    def __init__(
-        self,
-        dim: int,
-        num_heads: int,
-        mlp_ratio: float = 4.0,
-        drop_path: float = 0.0,
-        window_size: int | None = None,
-        rel_pos_bias: RelativePositionBias | None = None,
-    ) -> None:
-        super().__init__()
-        self.window_size = window_size
-        self.norm1 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
-        self.attn = Attention(dim, num_heads, rel_pos_bias)
-        self.norm2 = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
-        self.mlp = Mlp(dim, int(dim * mlp_ratio))
-        self.drop_path = StochasticDepth(drop_path, mode="row") if drop_path else nn.Identity()
-
-    def attend(self, x: Tensor, grid: Grid | None, shared_bias: RelativePositionBias | None):
-        """Attention over normalised tokens, in windows where the block has them."""
-        bias_module = self.attn.rel_pos_bias if shared_bias is None else shared_bias
-        if self.window_size is None:
-            bias = None if bias_module is None else bias_module(grid)
-            return self.attn(x, bias)
-        assert grid is not None, "windows are cut from a grid"
-        window = self.window_size
-        bias = None if bias_module is None else bias_module((window, window))
-        windows, padded = partition_windows(x, grid, window)
-        return merge_windows(self.attn(windows, bias), padded, grid, window)
-
-    def forward(
-        self,
-        x: Tensor,
-        grid: Grid | None = None,
-        shared_bias: RelativePositionBias | None = None,
-    ) -> Tensor:
-        """(B, N, dim) -> (B, N, dim).
-
-        Args:
-            x: tokens; without a class token where the block has windows.
-            grid: (H, W) of the patch tokens; not needed for plain global attention, where any
-                subset of tokens will do.
-            shared_bias: bias module that all blocks share, in place of one of this block's own.
-        """
-        x = x + self.drop_path(self.attend(self.norm1(x), grid, shared_bias))
-        return x + self.drop_path(self.mlp(self.norm2(x)))
-
-
 @MODELS.register_module()
 class VisionTransformer(BaseModule):
     """Vision Transformer with the backbone contract of this benchmark.
@@ -174,17 +102,33 @@ class VisionTransformer(BaseModule):
         class_token: whether a class token is used.
         drop_path_rate: stochastic depth of the last block; grows linearly from 0 at the first.
         rel_pos_bias: None; ``"per_block"``: a zero-initialised table in each block (ADE20K);
-            ``"shared"``: one table for all global blocks and one for all windowed ones (COCO).
+            ``"shared"``: one table for all global blocks and one for all windowed ones (COCO);
+            ``"decomposed"``: zero-initialised tables for rows and for columns in each block
+            (ViTDet), which need ``class_token=False``.
         window_size: side in patches of attention windows; None: all blocks are global. Windows
             need ``class_token=False``.
         global_blocks: with ``window_size``, the blocks that stay global.
-        frozen: no gradients for the backbone, which then runs without recording any.
+        frozen: no gradients for the backbone, which then runs without recording any; the same as
+            ``trainable_blocks=0``.
+        trainable_blocks: partial fine-tuning: how many of the last blocks train. Half a block is
+            its MLP branch (``norm2`` and ``mlp``); 0 is ``frozen``; None and the number of blocks
+            are full fine-tuning, embeddings included. Between, the embeddings and the blocks
+            before are frozen and run without recording gradients or dropping paths, and the norm
+            after the last block trains.
+        layer_scale_init: start of a trained factor for each channel of either branch of a block
+            (CaiT), under timm's names ``ls1.gamma`` and ``ls2.gamma``; None: no factors, as in
+            MAE. BEiT's start is 0.1 (base), 1e-5 (large); mmsegmentation's MAE, whose ADE20K
+            result is public, has them with 1.
+        with_cp: activation checkpointing: blocks keep their input only and are computed again in
+            the backward pass. Same results for less memory and about a third more time.
         init_cfg: ``dict(type="mae_bench.PretrainedBackbone", checkpoint=...)`` or None.
 
     Raises:
-        ValueError: an unknown ``arch`` or ``output``, or options that exclude each other.
+        ValueError: an unknown ``arch`` or ``output``, a ``trainable_blocks`` that is no multiple
+            of 1/2 between 0 and the number of blocks, or options that exclude each other.
 
-    Source: MAE, Appendix A.1 (architecture), A.3 and A.4 (dense tasks); sizes as in :data:`SIZES`.
+    Source: MAE, Appendix A.1 (architecture), A.3 and A.4 (dense tasks), Section 4.3 (partial
+    fine-tuning; which norms train is not said there); sizes as in :data:`SIZES`.
     """
 
     def __init__(
@@ -201,6 +145,9 @@ class VisionTransformer(BaseModule):
         window_size: int | None = None,
         global_blocks: Sequence[int] = (),
         frozen: bool = False,
+        trainable_blocks: float | None = None,
+        layer_scale_init: float | None = None,
+        with_cp: bool = False,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(init_cfg)
@@ -227,6 +174,7 @@ class VisionTransformer(BaseModule):
         for i in range(depth):
             window = None if i in global_blocks else window_size
             own_bias = bias(window, class_token) if rel_pos_bias == "per_block" else None
+            own_grid = self.grid if window is None else (window, window)
             rate = drop_path_rate * i / max(depth - 1, 1)
             blocks.append(
                 Block(
@@ -235,6 +183,9 @@ class VisionTransformer(BaseModule):
                     drop_path=rate,
                     window_size=window,
                     rel_pos_bias=own_bias,
+                    rel_pos_grid=own_grid if rel_pos_bias == "decomposed" else None,
+                    layer_scale_init=layer_scale_init,
+                    with_cp=with_cp,
                 )
             )
         self.blocks = nn.ModuleList(blocks)
@@ -249,9 +200,9 @@ class VisionTransformer(BaseModule):
         elif output == "mean":
             self.fc_norm = nn.LayerNorm(self.embed_dim, eps=LAYER_NORM_EPS)
         self.reset_parameters()
-        self.frozen = frozen
-        if frozen:
-            self.requires_grad_(False)
+        if frozen and trainable_blocks:
+            raise ValueError(f"frozen=True excludes trainable_blocks={trainable_blocks}")
+        self._freeze(0 if frozen else trainable_blocks)
 
     @staticmethod
     def _resolve_arch(arch: str | dict[str, int]) -> dict[str, int]:
@@ -290,8 +241,12 @@ class VisionTransformer(BaseModule):
             )
         if window_size is not None and class_token:
             raise ValueError("windowed attention has no place for it: set class_token=False")
-        if rel_pos_bias not in (None, "per_block", "shared"):
-            raise ValueError(f'rel_pos_bias={rel_pos_bias!r} is not None, "per_block" or "shared"')
+        if rel_pos_bias not in (None, *REL_POS_BIASES):
+            raise ValueError(
+                f"rel_pos_bias={rel_pos_bias!r} is not None or one of {', '.join(REL_POS_BIASES)}"
+            )
+        if rel_pos_bias == "decomposed" and class_token:
+            raise ValueError('rel_pos_bias="decomposed" has no row for it: set class_token=False')
 
     @property
     def num_layers(self) -> int:
@@ -321,7 +276,7 @@ class VisionTransformer(BaseModule):
         Xavier uniform for every linear layer, ``qkv`` as one fused matrix and the patch embedding
         as a (D, p * p * C) matrix; zero biases, but for the patch embedding, which keeps
         PyTorch's convolution default; class token normal with std 0.02; sin-cos positions, zero
-        for the class token; relative position tables zero.
+        for the class token; relative position tables zero, as they are made.
         """
         nn.init.xavier_uniform_(self.patch_embed.proj.weight.data.flatten(1))
         prefix = 0
@@ -333,9 +288,36 @@ class VisionTransformer(BaseModule):
             self.pos_embed[:, prefix:] = sincos_position_table(self.embed_dim, self.grid)
         self.blocks.apply(init_transformer)
 
+    def _freeze(self, trainable_blocks: float | None) -> None:
+        """Take gradients from all but the last blocks; see ``trainable_blocks``."""
+        depth = self.num_layers
+        count = depth if trainable_blocks is None else trainable_blocks
+        if not 0 <= count <= depth or count * 2 % 1:
+            raise ValueError(
+                f"trainable_blocks={count} must be a multiple of 0.5 from 0 to {depth}, the number "
+                "of blocks"
+            )
+        self.frozen = count == 0
+        self.frozen_blocks = depth - math.ceil(count)
+        if count == depth:
+            return
+        self.requires_grad_(False)
+        for block in self.blocks[self.frozen_blocks :]:
+            block.requires_grad_(True)
+        if count % 1:
+            partial = self.blocks[self.frozen_blocks]
+            partial.norm1.requires_grad_(False)
+            partial.attn.requires_grad_(False)
+            partial.ls1.requires_grad_(False)
+        for norm in (self.norm, self.fc_norm):
+            norm.requires_grad_(not self.frozen)
+
     def train(self, mode: bool = True) -> "VisionTransformer":
-        """A frozen backbone stays in evaluation mode: no stochastic depth."""
-        return super().train(mode and not self.frozen)
+        """What is frozen stays in evaluation mode: no stochastic depth there."""
+        super().train(mode and not self.frozen)
+        for block in self.blocks[: self.frozen_blocks]:
+            block.eval()
+        return self
 
     def patch_positions(self, grid: Grid) -> Tensor:
         """Position embedding of the patches of a grid, (1, rows * columns, D)."""
@@ -383,13 +365,3 @@ class VisionTransformer(BaseModule):
                 return (self.fc_norm(x[:, self.num_prefix_tokens :].mean(dim=1)),)
             x = self.norm(x)
             return (x[:, 0],) if self.output == "class_token" else (x,)
-
-
-def init_transformer(module: nn.Module) -> None:
-    """Initialise one module of a Transformer as MAE does; for ``nn.Module.apply``."""
-    if isinstance(module, nn.Linear):
-        nn.init.xavier_uniform_(module.weight)
-        nn.init.zeros_(module.bias)
-    elif isinstance(module, nn.LayerNorm):
-        nn.init.ones_(module.weight)
-        nn.init.zeros_(module.bias)

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import pickle
 from collections import OrderedDict
 from pathlib import Path
 
@@ -261,6 +262,35 @@ def test_objects_in_npz_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"c\.npz: holds more than arrays of numbers"):
         read_any(path)
     assert not mark.exists()
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_pickle_of_arrays_as_detectron2_publishes(tmp_path, protocol):
+    path = tmp_path / "model_final.pkl"
+    tensors = foreign_tensors("detectron2_vitdet")
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    key = "backbone.net.blocks.0.mlp.fc1.weight"
+    arrays[key] = np.asfortranarray(arrays[key]).astype(">f4")
+    content = {"model": arrays, "__author__": "third_party", "matching_heuristics": True}
+    path.write_bytes(pickle.dumps(content, protocol))
+    read = read_foreign_file(path)
+    assert set(read) == set(tensors)
+    assert all(torch.equal(read[name], tensor) for name, tensor in tensors.items())
+    assert detect(read).name == "detectron2_vitdet"
+
+
+def test_pickle_of_anything_else_is_named_and_not_run(tmp_path):
+    path, mark = tmp_path / "c.pkl", tmp_path / "executed"
+    path.write_bytes(pickle.dumps({"model": {"a": np.ones(2)}, "x": Evil(mark)}))
+    with pytest.raises(ValueError, match=r"c\.pkl: holds more than arrays \((posix|nt)\.mkdir\)"):
+        read_any(path)
+    assert not mark.exists()
+    path.write_bytes(pickle.dumps({"a": np.array(["x", None], dtype=object)}))
+    with pytest.raises(ValueError, match=r"c\.pkl: "):
+        read_any(path)
+    path.write_bytes(pickle.dumps({"a": np.ones(2)})[:-9])
+    with pytest.raises(ValueError, match=r"c\.pkl: truncated"):
+        read_any(path)
 
 
 def test_damaged_npz_and_nan_are_refused(tmp_path):

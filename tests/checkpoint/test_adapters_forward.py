@@ -338,31 +338,34 @@ def test_mmpretrain_moco_v3(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["mmseg_mae", "mmseg_beit"])
-@pytest.mark.parametrize("scale", [1.0, 0.3])
-def test_mmseg(tmp_path, name, scale):
+@pytest.mark.parametrize("layer_scale_init", [None, 1.0])
+def test_mmseg(tmp_path, name, layer_scale_init):
     model = noisy(SegMAE(**SEG) if name == "mmseg_mae" else SegBEiT(**SEG, qv_bias=True))
-    with torch.no_grad():
-        for key, parameter in model.named_parameters():
-            if "gamma_" in key:
-                parameter.copy_(scale * torch.arange(1, DIM + 1) / DIM if scale != 1 else 1)
     path = tmp_path / "c.pth"
     state = prefixed(model.state_dict(), "backbone.")
     torch.save({"state_dict": state | {"decode_head.conv_seg.bias": torch.ones(3)}}, path)
-    options = dict(output="maps", out_indices=[0, DEPTH - 1], rel_pos_bias="per_block")
+    options = dict(
+        output="maps",
+        out_indices=[0, DEPTH - 1],
+        rel_pos_bias="per_block",
+        layer_scale_init=layer_scale_init,
+    )
     with torch.no_grad():
         for actual, expected in zip(ours_from(path, **options)(IMAGES), model(IMAGES), strict=True):
             close(actual, expected)
-    if scale == 1:  # else the scale is folded into the weights, where it stays
-        check_way_back(path, {k: v for k, v in state.items() if INDEX not in k}, name)
+    check_way_back(path, {k: v for k, v in state.items() if INDEX not in k}, name)
 
 
 def test_mmpretrain_beit(tmp_path):
     model = noisy(BEiTViT(**MM, out_type="avg_featmap", layer_scale_init_value=0.1))
     path = tmp_path / "c.pth"
-    torch.save({"state_dict": prefixed(model.state_dict(), "backbone.")}, path)
-    options = dict(output="mean", rel_pos_bias="per_block")
-    with torch.no_grad():
-        close(ours_from(path, **options)(IMAGES)[0], model(IMAGES)[-1])
+    state = prefixed(model.state_dict(), "backbone.")
+    torch.save({"state_dict": state}, path)
+    for layer_scale_init in (None, 0.1):
+        options = dict(output="mean", rel_pos_bias="per_block", layer_scale_init=layer_scale_init)
+        with torch.no_grad():
+            close(ours_from(path, **options)(IMAGES)[0], model(IMAGES)[-1])
+    check_way_back(path, {k: v for k, v in state.items() if INDEX not in k}, "mmpretrain_beit")
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -385,17 +388,66 @@ def test_beit_of_timm(tmp_path, shared, scale):
     with torch.no_grad():
         expected = model.forward_head(model.forward_features(IMAGES), pre_logits=True)
         close(ours_from(path, output="mean", rel_pos_bias="per_block")(IMAGES)[0], expected)
+        if scale:  # and with the scale as it is
+            options = dict(output="mean", rel_pos_bias="per_block", layer_scale_init=scale)
+            close(ours_from(path, **options)(IMAGES)[0], expected)
 
 
-def test_beit_and_back(tmp_path):
-    model = noisy(Beit(**TIMM, init_values=0.1, use_rel_pos_bias=True, use_abs_pos_emb=False))
-    with torch.no_grad():
-        for key, parameter in model.named_parameters():
-            if "gamma_" in key:
-                parameter.fill_(1)
+@pytest.mark.parametrize("shared", [True, False])
+def test_beit_and_back(tmp_path, shared):
+    model = noisy(
+        Beit(
+            **TIMM,
+            init_values=0.1,
+            use_rel_pos_bias=not shared,
+            use_shared_rel_pos_bias=shared,
+            use_abs_pos_emb=False,
+        )
+    )
     path = tmp_path / "c.pth"
     torch.save({"model": model.state_dict()}, path)
     check_way_back(path, model.state_dict(), "beit")
+
+
+def test_a_shared_table_goes_to_mmsegmentation_as_one_for_each_block(tmp_path):
+    """It fails over a shared one; what it reads is checked in its own model."""
+    model = noisy(
+        Beit(**TIMM, init_values=0.1, use_shared_rel_pos_bias=True, use_abs_pos_emb=False)
+    )
+    path = tmp_path / "c.pth"
+    torch.save({"model": model.state_dict()}, path)
+    imported = import_file(path, ADAPTERS["beit"])[1]
+    exported = ADAPTERS["mmseg_beit"].from_ours(imported.tensors, HEADS).tensors
+    peer = SegBEiT(**{**SEG, "out_indices": [DEPTH - 1]}, qv_bias=True)
+    state = {key.removeprefix("backbone."): value for key, value in exported.items()}
+    missing, unexpected = peer.load_state_dict(state, strict=False)
+    assert all(INDEX in key for key in missing)
+    assert all(key.startswith(("ln", "head")) for key in unexpected)
+    peer.eval()
+    with torch.no_grad():
+        expected = model.patch_embed(IMAGES)
+        expected = torch.cat([model.cls_token.expand(2, -1, -1), expected], dim=1)
+        for block in model.blocks:
+            expected = block(expected, shared_rel_pos_bias=model.rel_pos_bias())
+        expected = expected[:, 1:].transpose(1, 2).reshape(2, DIM, 4, 4)
+        close(peer(IMAGES)[0], expected)
+
+
+def test_layer_scale_of_timm_and_for_those_without(tmp_path):
+    model = noisy(TimmViT(**TIMM, init_values=0.1))
+    path = tmp_path / "c.pth"
+    torch.save(model.state_dict(), path)
+    with torch.no_grad():
+        expected = model.forward_features(IMAGES)
+        close(ours_from(path)(IMAGES)[0], expected)
+        close(ours_from(path, layer_scale_init=0.1)(IMAGES)[0], expected)
+    check_way_back(path, model.state_dict(), "timm")
+    imported = import_file(path, ADAPTERS["timm"])[1]
+    exported = ADAPTERS["hf_vit"].from_ours(imported.tensors, HEADS)
+    assert exported.dropped == []
+    torch.save(exported.tensors, path)
+    with torch.no_grad():
+        close(ours_from(path)(IMAGES)[0], expected)
 
 
 def test_detectron2(tmp_path):
@@ -409,19 +461,55 @@ def test_detectron2(tmp_path):
     table = state["backbone.net.pos_embed"]
     state["backbone.net.pos_embed"] = torch.cat([torch.ones(1, 1, DIM), table], dim=1)
     path = tmp_path / "c.pth"
-    zeros = {f"backbone.net.blocks.0.attn.rel_pos_{a}": torch.zeros(7, 8) for a in "hw"}
     rest = {"backbone.simfp_2.0.weight": torch.ones(2), "roi_heads.mask_head.bias": torch.ones(2)}
-    torch.save({"model": state | zeros | rest}, path)
+    torch.save({"model": state | rest}, path)
     options = dict(output="maps", out_indices=[DEPTH - 1], class_token=False)
     with torch.no_grad():
         expected = model.forward_features(IMAGES).transpose(1, 2).reshape(2, DIM, 4, 4)
         close(ours_from(path, **options)(IMAGES)[0], expected)
     check_way_back(path, state, "detectron2_vitdet")
 
-    zeros["backbone.net.blocks.0.attn.rel_pos_h"][0, 0] = 1
-    torch.save({"model": state | zeros}, path)
-    with pytest.raises(ValueError, match="trained decomposed relative positions"):
-        import_file(path)
+    # A constant adds the same to all logits of a query, so the outputs stay: the tables may be
+    # read as they are, and go back bit for bit.
+    heads_width = DIM // HEADS
+    for i in range(DEPTH):
+        for axis, side in (("h", 4), ("w", 4)):
+            constant = torch.full((2 * side - 1, heads_width), 0.3 + i)
+            state[f"backbone.net.blocks.{i}.attn.rel_pos_{axis}"] = constant
+    torch.save({"model": state | rest}, path)
+    with torch.no_grad():
+        backbone = ours_from(path, **options, rel_pos_bias="decomposed")
+        close(backbone(IMAGES)[0], expected)
+    assert torch.equal(
+        backbone.blocks[1].attn.rel_pos_w, state["backbone.net.blocks.1.attn.rel_pos_w"]
+    )
+    check_way_back(path, state, "detectron2_vitdet")
+    with pytest.raises(ValueError, match=r"attn\.rel_pos_h.*: rel_pos_bias='decomposed'"):
+        ours_from(path, **options)
+
+
+def test_detectron2_with_windows(tmp_path):
+    """Windows show in the shorter tables; the metadata says how to build the model."""
+    model = noisy(
+        VisionTransformer(
+            **{**BASE, "output": "maps"},
+            out_indices=[DEPTH - 1],
+            class_token=False,
+            rel_pos_bias="decomposed",
+            window_size=3,
+            global_blocks=[1],
+        )
+    )
+    state = prefixed(model.state_dict(), "backbone.net.")
+    path = tmp_path / "c.pth"
+    torch.save({"model": state}, path)
+    check_way_back(path, state, "detectron2_vitdet")
+    metadata = read_any(path)[1]
+    assert metadata.architecture["arch"]["num_heads"] == HEADS
+    built = VisionTransformer(**metadata.architecture, output="maps", out_indices=[DEPTH - 1])
+    load_backbone(built, path)
+    with torch.no_grad():
+        assert torch.equal(built.eval()(IMAGES)[0], model(IMAGES)[0])
 
 
 def test_jax(tmp_path):

@@ -357,3 +357,44 @@ def test_inspect_refuses_in_one_line(saved, inspect):
     saved.write_bytes(b"")
     message = f"error: {saved}: the file is empty; fetch or write it again\n"
     assert inspect(saved) == (2, "", message)
+
+
+def test_inspect_names_a_foreign_format(tmp_path, inspect):
+    """A MoCo v3 file of the shapes of its ViT-S: 12 heads, which only the format tells."""
+    path = tmp_path / "vit-s-300ep.pth.tar"
+    base = "module.base_encoder."
+    tensors = {
+        f"{base}cls_token": torch.ones(1, 1, 384),
+        f"{base}pos_embed": torch.ones(1, 197, 384),
+        f"{base}patch_embed.proj.weight": torch.ones(384, 3, 16, 16),
+        **{f"{base}blocks.{i}.norm1.weight": torch.ones(384) for i in range(12)},
+        "module.predictor.0.weight": torch.ones(2),
+    }
+    torch.save({"epoch": 300, "state_dict": tensors, "args": argparse.Namespace(lr=1)}, path)
+    code, output, error = inspect(path)
+    assert (code, error) == (0, "")
+    rows = {" ".join(line.split()) for line in output.splitlines()}
+    assert "format moco_v3" in rows
+    shapes = "embed_dim=384, in_channels=3, patch_size=16, depth=12, img_size=224"
+    assert f"seen in shapes {shapes}" in rows
+    assert "heads 12, by width" in rows
+    assert "left out module.predictor.0.weight" in rows
+    assert "module.base_encoder.blocks.*.norm1.weight (384,) float32 12" in rows
+
+
+def test_inspect_says_where_names_do_not_tell(tmp_path, inspect):
+    path = tmp_path / "c.safetensors"
+    tensors = {
+        "patch_embed.proj.weight": torch.ones(8, 3, 4, 4),
+        "norm.weight": torch.ones(8),
+        "pos_embed": torch.ones(1, 5, 8),
+        "blocks.0.attn.qkv.weight": torch.ones(24, 8),
+        "blocks.0.attn.qkv.bias": torch.ones(24),
+    }
+    save_file(tensors, path)
+    rows = {" ".join(line.split()) for line in inspect(path)[1].splitlines()}
+    assert "format of names that timm, dino_backbone share" in rows
+    assert "seen in shapes embed_dim=8, in_channels=3, patch_size=4, depth=1" in rows
+    save_file({"stem.0.weight": torch.ones(8, 3, 4, 4)}, path)
+    rows = {" ".join(line.split()) for line in inspect(path)[1].splitlines()}
+    assert {"format unknown", "seen in shapes no ViT"} <= rows

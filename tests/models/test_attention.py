@@ -119,6 +119,24 @@ def test_windows_are_cut_row_major_and_padded_with_zeros(grid, window):
     assert torch.equal(merge_windows(windows, padded, grid, window), x)
 
 
+@pytest.mark.parametrize(
+    ("grid", "window", "padded", "windows"),
+    [
+        ((64, 64), 14, (70, 70), 25),  # ViTDet at 1024 pixels
+        ((64, 64), 16, (64, 64), 16),  # the COCO transfer, which needs no padding
+        ((50, 84), 14, (56, 84), 24),
+    ],
+)
+def test_windows_of_the_published_models(grid, window, padded, windows):
+    x = noise(1, grid[0] * grid[1], 1)
+    cut, actual = partition_windows(x, grid, window)
+    assert actual == padded and cut.shape == (windows, window**2, 1)
+    # Padding adds zeros and loses nothing.
+    assert cut.sum().item() == pytest.approx(x.sum().item(), abs=1e-2)
+    assert (cut == 0).sum() == padded[0] * padded[1] - grid[0] * grid[1]
+    assert torch.equal(merge_windows(cut, actual, grid, window), x)
+
+
 @pytest.mark.parametrize("with_bias", [False, True])
 @pytest.mark.parametrize(("grid", "window"), GRIDS)
 def test_windowed_block_agrees_with_a_loop(grid, window, with_bias, randomise, relative_error):

@@ -4,11 +4,10 @@ To add one, write its file and name its adapter in :data:`ADAPTERS`.
 """
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from torch import Tensor
 
 from ...files import sha256_of
 from ...models.vit import SIZES
@@ -19,7 +18,7 @@ from ..format import (
     load_checkpoint,
     stored_metadata,
 )
-from ..names import visible_architecture
+from ..names import ENCODER, visible_architecture, visible_options
 from . import (
     beit,
     deit,
@@ -35,7 +34,7 @@ from . import (
 )
 from .adapter import NORMALIZATIONS, Adapter, Imported, Tensors
 from .files import read_foreign_file
-from .tensors import square_grid, table_of
+from .tensors import square_grid
 
 ADAPTERS = {
     adapter.name: adapter
@@ -137,7 +136,7 @@ def describe(
         embed_dim=seen["embed_dim"], depth=seen["depth"], num_heads=heads
     )
     arch = next((name for name, size in SIZES.items() if size == arch), arch)
-    side = square_grid(tensors["pos_embed"].shape[1]) if "pos_embed" in tensors else None
+    side = _grid_side(tensors)
     img_size = unseen.img_size or (side and side * seen["patch_size"])
     if not img_size:
         raise ValueError("pos_embed is of no square grid: give --img-size")
@@ -154,8 +153,7 @@ def describe(
         in_channels=seen["in_channels"],
         class_token="cls_token" in tensors,
     )
-    if table_of(tensors) is not None:
-        architecture["rel_pos_bias"] = "per_block"
+    architecture.update(visible_options(tensors))
     mean, std = NORMALIZATIONS[normalization]
     return CheckpointMetadata(
         architecture=architecture,
@@ -168,6 +166,12 @@ def describe(
         epochs=unseen.epochs,
         source=source,
     )
+
+
+def _grid_side(tensors: Tensors) -> int | None:
+    """Side of the position table's grid, if it is a table and the grid a square."""
+    positions = tensors.get("pos_embed")
+    return None if positions is None or positions.ndim != 3 else square_grid(positions.shape[1])
 
 
 def import_file(path: str | Path, adapter: Adapter | None = None) -> tuple[Adapter, Imported]:
@@ -195,17 +199,22 @@ def import_file(path: str | Path, adapter: Adapter | None = None) -> tuple[Adapt
 def metadata_heads(metadata: CheckpointMetadata) -> int | None:
     """Number of heads of a checkpoint of our format; None where it does not say."""
     arch = metadata.architecture.get("arch")
-    size = SIZES.get(arch, {}) if isinstance(arch, str) else arch or {}
-    return size.get("num_heads")
+    size = SIZES.get(arch) if isinstance(arch, str) else arch
+    return size.get("num_heads") if isinstance(size, dict) else None
 
 
 def read_any(
-    path: str | Path,
-) -> tuple[dict[str, Tensor], CheckpointMetadata | None, list[str]]:
+    path: str | Path, wanted: Collection[str] = ()
+) -> tuple[Tensors, CheckpointMetadata | None, list[str]]:
     """Backbone tensors under our names, from our format or from any other.
 
     Names that several formats share are ours too, timm's: such tensors need no conversion. So do
-    those of no known format, which whoever asked for a backbone then misses by name.
+    those of no known format, which whoever asked for a backbone then misses by name, and those of
+    a model that has the foreign names itself, such as timm's own BEiT.
+
+    Args:
+        path: the file.
+        wanted: names of the backbone that the tensors are for.
 
     Returns:
         tensors, the metadata where the number of heads is known, and foreign names left out.
@@ -222,14 +231,19 @@ def read_any(
     if len(found) != 1:
         return tensors, None, []
     adapter = found[0]
+    encoder = [name for name in wanted if ENCODER.match(name)]
+    as_it_is = bool(encoder) and all(name in tensors for name in encoder)
     try:
         imported = adapter.to_ours(tensors)
+        if as_it_is and not all(name in imported.tensors for name in encoder):
+            return tensors, None, []
+        metadata = None
+        if known_heads(adapter, imported) and _grid_side(imported.tensors):
+            source = CheckpointSource(path.name, sha256_of(path), adapter.name)
+            # The input statistics belong to the config of the task: these are never read.
+            metadata = describe(adapter, imported, source, Unseen(normalization="imagenet"))
     except ValueError as error:
+        if as_it_is:
+            return tensors, None, []
         raise ValueError(f"{path}: {error}") from None
-    positions = imported.tensors.get("pos_embed")
-    metadata = None
-    if known_heads(adapter, imported) and positions is not None and square_grid(positions.shape[1]):
-        source = CheckpointSource(path.name, sha256_of(path), adapter.name)
-        # The input statistics belong to the config of the task: these are never read.
-        metadata = describe(adapter, imported, source, Unseen(normalization="imagenet"))
     return imported.tensors, metadata, imported.dropped

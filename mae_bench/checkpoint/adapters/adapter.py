@@ -9,6 +9,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from ..names import ENCODER
+from ..variants import fold_layer_scale
 
 Tensors = dict[str, Tensor]
 Pairs = Sequence[tuple[str, str]]
@@ -126,7 +127,8 @@ class Adapter:
         """Foreign tensors under our names.
 
         Raises:
-            ValueError: a name that the format does not have, or a tensor that has no equal here.
+            ValueError: a name or a shape that the format does not have, or a tensor that has no
+                equal here.
         """
         tensors = self._normalise(tensors)
         renamed, left = rename(tensors, [(theirs, ours) for ours, theirs in self.pairs])
@@ -135,7 +137,12 @@ class Adapter:
             raise ValueError(f"{self.name} has no {_first(unknown)}: is it of another format?")
         if not renamed:
             raise ValueError(f"nothing of {self.name} among {_first(list(tensors))}")
-        return Imported(self.after_import(renamed), left, self.heads(tensors))
+        try:
+            return Imported(self.after_import(renamed), left, self.heads(tensors))
+        except (ArithmeticError, LookupError, RuntimeError, TypeError) as error:
+            # A file that was tampered with: what the names promise, the shapes do not keep.
+            reason = " ".join(str(error).split())
+            raise ValueError(f"no file of {self.name} has such shapes ({reason})") from None
 
     def from_ours(self, tensors: Tensors, num_heads: int | None = None) -> Exported:
         """Our tensors under foreign names.
@@ -150,6 +157,8 @@ class Adapter:
         missing = [name for name in self.required if name not in tensors]
         if missing:
             raise ValueError(f"{self.name} cannot do without {_first(missing)}")
+        if not any(match(ours, "blocks.0.ls1.gamma") for ours, _ in self.pairs):
+            tensors = fold_layer_scale(tensors)
         renamed, left = rename(self.before_export(tensors, num_heads), self.pairs)
         encoder = [name for name in left if ENCODER.match(name)]
         if encoder:

@@ -1,16 +1,14 @@
 """BEiT, official code and timm: pre-trained with one shared table, or fine-tuned with one a block.
 
-Our backbone has no layer scale, no projection with a bias for queries and values only, and always
-absolute positions. All three are written as what it has, without changing the function.
+Our backbone has no projection with a bias for queries and values only, and always absolute
+positions: both are written as what it has, without changing the function. A bias for keys, which
+it could learn, adds the same to all logits of a query, so it would change nothing either.
 """
 
+from ..variants import SHARED_TABLE, TABLE
 from .adapter import HEAD, Adapter, Tensors, same_names
 from .tensors import (
-    SHARED_TABLE,
-    TABLE,
     add_zero_positions,
-    clone_shared_table,
-    fold_layer_scale,
     fuse_query_value_bias,
     remove_zero_positions,
     split_query_value_bias,
@@ -21,12 +19,11 @@ from .tensors import (
 
 def import_beit(tensors: Tensors) -> Tensors:
     """BEiT's tensors under our names -> what our backbone has."""
-    tensors = clone_shared_table(fuse_query_value_bias(tensors))
-    return add_zero_positions(fold_layer_scale(tensors))
+    return add_zero_positions(fuse_query_value_bias(tensors))
 
 
 def export_beit(tensors: Tensors, num_heads: int | None) -> Tensors:
-    """Undo :func:`import_beit`, but for the layer scale, which is one, and the shared table.
+    """Undo :func:`import_beit`; layer scale is one where there was none.
 
     Raises:
         ValueError: absolute positions or a bias of the keys that are not zero, or no tables.
@@ -38,12 +35,12 @@ ADAPTER = Adapter(
     name="beit",
     pairs=[
         *same_names(),
-        ("blocks.*.gamma_1", "blocks.*.gamma_1"),
-        ("blocks.*.gamma_2", "blocks.*.gamma_2"),
+        ("blocks.*.ls1.gamma", "blocks.*.gamma_1"),
+        ("blocks.*.ls2.gamma", "blocks.*.gamma_2"),
         ("blocks.*.attn.q_bias", "blocks.*.attn.q_bias"),
         ("blocks.*.attn.v_bias", "blocks.*.attn.v_bias"),
         (f"blocks.*.{TABLE}", "blocks.*.attn.relative_position_bias_table"),
-        (SHARED_TABLE, "rel_pos_bias.relative_position_bias_table"),
+        (SHARED_TABLE, SHARED_TABLE),
         HEAD,
     ],
     signs=["blocks.*.attn.q_bias", "blocks.*.norm1.weight"],

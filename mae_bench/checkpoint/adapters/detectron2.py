@@ -7,21 +7,6 @@ WITHOUT = ("cls_token", "norm.*", "fc_norm.*")
 RELATIVE = ("rel_pos_h", "rel_pos_w")
 
 
-def _without_relative_positions(tensors: Tensors) -> Tensors:
-    """Drop decomposed relative positions, which are zero at the start, where they still are.
-
-    Raises:
-        ValueError: they were trained.
-    """
-    for name, tensor in tensors.items():
-        if name.endswith(RELATIVE) and tensor.any():
-            raise ValueError(
-                f"{name} holds trained decomposed relative positions, which VisionTransformer "
-                "lacks: only a ViTDet without them can be converted"
-            )
-    return {name: tensor for name, tensor in tensors.items() if not name.endswith(RELATIVE)}
-
-
 def _heads(tensors: Tensors) -> int | None:
     """Tables of relative positions are (offsets, width of a head)."""
     width = tensors[PREFIX + "patch_embed.proj.weight"].shape[0]
@@ -44,7 +29,6 @@ ADAPTER = Adapter(
         "pixel_mean",
         "pixel_std",
     ],
-    after_import=_without_relative_positions,
     required=["pos_embed"],
     heads=_heads,
     method="vitdet",

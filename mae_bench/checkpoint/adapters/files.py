@@ -2,30 +2,60 @@
 
 import argparse
 import io
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
 from safetensors.torch import save
 
 from ...files import write_atomic
-from ..format import check_tensors, is_safetensors, load_torch_file, unwrap_tensors
+from ..format import is_safetensors, load_safetensors, load_torch_file, unwrap_tensors
+from ..limits import check_archive, check_unpacked
 from .adapter import Adapter, Tensors
+from .pickled_arrays import load_pickled_arrays
+
+
+class LeftOut:
+    """Stands for an object that nobody wants: takes everything, keeps nothing, runs nothing."""
+
+    def __new__(cls, *args: object) -> "LeftOut":
+        return super().__new__(cls)
+
+    def __init__(self, *args: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
 
 # What official files hold besides tensors and plain containers. A namespace is a bag of values,
 # each of them subject to the same check; rebuilding one runs no code. It is then dropped.
-HARMLESS = (argparse.Namespace,)
+# MMEngine's training files keep their log, arrays in buffers, whose names are not even looked up.
+HARMLESS: tuple[type | tuple[type, str], ...] = (
+    argparse.Namespace,
+    *(
+        (LeftOut, name)
+        for name in (
+            "mmengine.logging.history_buffer.HistoryBuffer",
+            "numpy.core.multiarray._reconstruct",
+            "numpy._core.multiarray._reconstruct",
+            "numpy.core.multiarray.scalar",
+            "numpy._core.multiarray.scalar",
+            "numpy.ndarray",
+            "numpy.dtype",
+            "builtins.getattr",
+        )
+    ),
+)
 # A training file may keep several models side by side. The name of each becomes a prefix.
 SIDE_BY_SIDE = ("teacher", "student")
 TORCH_SUFFIXES = (".pth", ".pt", ".tar", ".bin")
 
 
 def read_foreign_file(path: str | Path) -> Tensors:
-    """Tensors of a ``.safetensors``, ``.npz`` or ``torch.save`` file, by the names they have there.
+    """Tensors of a ``.safetensors``, ``.npz``, ``.pkl`` or ``torch.save`` file, by their own names.
 
     Whatever lies beside the tensors, such as an optimizer or arguments, is left out.
 
@@ -36,13 +66,12 @@ def read_foreign_file(path: str | Path) -> Tensors:
     """
     path = Path(path)
     if is_safetensors(path):
-        with safe_open(path, framework="pt") as file:
-            names = file.keys()
-            tensors = {name: file.get_tensor(name) for name in names}
+        tensors = load_safetensors(path)
     elif path.suffix == ".npz":
         tensors = _read_npz(path)
     else:
-        content = load_torch_file(path, HARMLESS)
+        pickled = path.suffix == ".pkl"
+        content = load_pickled_arrays(path) if pickled else load_torch_file(path, HARMLESS)
         models = [key for key in SIDE_BY_SIDE if key in _mappings(content)]
         if models:
             tensors = {
@@ -52,7 +81,7 @@ def read_foreign_file(path: str | Path) -> Tensors:
             }
         else:
             tensors = unwrap_tensors(path, content)
-    check_tensors(path, tensors)
+    check_unpacked(path, tensors)
     return tensors
 
 
@@ -63,6 +92,7 @@ def _mappings(content: Any) -> list[str]:
 
 
 def _read_npz(path: Path) -> Tensors:
+    check_archive(path)
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
@@ -70,7 +100,7 @@ def _read_npz(path: Path) -> Tensors:
         raise ValueError(
             f"{path}: holds more than arrays of numbers ({error}), and reading that could run code"
         ) from None
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
+    except Exception as error:  # a damaged archive can fail in any way
         raise ValueError(f"{path}: truncated, or not .npz ({error}); fetch it again") from None
 
 

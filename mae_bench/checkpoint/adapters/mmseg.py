@@ -1,9 +1,10 @@
 """mmsegmentation: its MAE and BEiT backbones, from a segmentor or alone."""
 
+from ..variants import clone_shared_table
 from .adapter import Adapter, Tensors
 from .beit import export_beit, import_beit
 from .openmmlab import BEIT_BACKBONE, PREFIX
-from .tensors import fold_layer_scale, table_heads, unit_layer_scale
+from .tensors import table_heads, unit_layer_scale
 
 IGNORED = [
     "decode_head.**",
@@ -15,7 +16,12 @@ IGNORED = [
 
 
 def _export_mae(tensors: Tensors, num_heads: int | None) -> Tensors:
-    return unit_layer_scale(tensors)
+    return unit_layer_scale(clone_shared_table(tensors))
+
+
+def _export_beit(tensors: Tensors, num_heads: int | None) -> Tensors:
+    # mmsegmentation looks for the tables of the blocks, and fails over a shared one.
+    return export_beit(clone_shared_table(tensors), num_heads)
 
 
 ADAPTER = Adapter(
@@ -28,7 +34,6 @@ ADAPTER = Adapter(
     ],
     ignored=IGNORED,
     bare_prefix=PREFIX,
-    after_import=fold_layer_scale,
     before_export=_export_mae,
     heads=table_heads,
     method="mae",
@@ -43,7 +48,7 @@ BEIT_ADAPTER = Adapter(
     ignored=IGNORED,
     bare_prefix=PREFIX,
     after_import=import_beit,
-    before_export=export_beit,
+    before_export=_export_beit,
     heads=table_heads,
     method="beit",
     normalization="imagenet",

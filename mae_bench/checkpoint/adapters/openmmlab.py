@@ -1,7 +1,7 @@
 """The names that mmpretrain and mmsegmentation share."""
 
+from ..variants import SHARED_TABLE, TABLE
 from .adapter import Pairs
-from .tensors import SHARED_TABLE, TABLE
 
 PREFIX = "backbone."
 
@@ -14,8 +14,8 @@ BLOCK = [
     ("mlp.fc2.*", "ffn.layers.1.*"),
 ]
 BEIT_BLOCK = [
-    ("gamma_1", "gamma_1"),
-    ("gamma_2", "gamma_2"),
+    ("ls1.gamma", "gamma_1"),
+    ("ls2.gamma", "gamma_2"),
     ("attn.q_bias", "attn.q_bias"),
     ("attn.v_bias", "attn.v_bias"),
     (TABLE, "attn.relative_position_bias_table"),
@@ -38,5 +38,5 @@ BACKBONE = [
 BEIT_BACKBONE = [
     *BACKBONE,
     *blocks("blocks", PREFIX + "layers", BEIT_BLOCK),
-    (SHARED_TABLE, PREFIX + "rel_pos_bias.relative_position_bias_table"),
+    (SHARED_TABLE, PREFIX + SHARED_TABLE),
 ]

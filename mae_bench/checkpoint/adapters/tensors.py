@@ -1,7 +1,7 @@
 """Changes of tensors, not of names, that several formats need. All work on our names.
 
 Names that are ours on the way only: ``attn.{q,k,v}`` for split projections, ``attn.q_bias`` and
-``attn.v_bias``, ``gamma_1`` and ``gamma_2`` (layer scale), ``shared_table``.
+``attn.v_bias``.
 """
 
 import math
@@ -12,9 +12,6 @@ from torch import Tensor
 
 from ...models.position import relative_position_rows, sincos_position_table
 from .adapter import Tensors
-
-TABLE = "attn.rel_pos_bias.relative_position_bias_table"
-SHARED_TABLE = "shared_table"
 
 
 def square_grid(rows: int) -> int | None:
@@ -68,30 +65,12 @@ def split_qkv(tensors: Tensors) -> Tensors:
     return split
 
 
-def fold_layer_scale(tensors: Tensors) -> Tensors:
-    """Multiply ``gamma_1`` into ``attn.proj`` and ``gamma_2`` into ``mlp.fc2``, by output channel.
-
-    The output of either branch is the last thing these layers compute, so the model stays the same
-    function. A scale of one changes no bit.
-    """
-    folded = {name: t for name, t in tensors.items() if ".gamma_" not in name}
-    for name, scale in tensors.items():
-        block, _, which = name.rpartition(".")
-        if which not in ("gamma_1", "gamma_2"):
-            continue
-        layer = f"{block}.attn.proj" if which == "gamma_1" else f"{block}.mlp.fc2"
-        for kind in ("weight", "bias"):
-            tensor = folded[f"{layer}.{kind}"]
-            folded[f"{layer}.{kind}"] = tensor * scale.view(-1, *[1] * (tensor.ndim - 1))
-    return folded
-
-
 def unit_layer_scale(tensors: Tensors) -> Tensors:
-    """Add layer scales of one, for models that have the parameters."""
+    """Add layer scales of one where there are none, for models that have the parameters."""
     scaled = dict(tensors)
     for name, tensor in tensors.items():
         if found := re.fullmatch(r"(blocks\.\d+)\.norm([12])\.weight", name):
-            scaled[f"{found[1]}.gamma_{found[2]}"] = torch.ones_like(tensor)
+            scaled.setdefault(f"{found[1]}.ls{found[2]}.gamma", torch.ones_like(tensor))
     return scaled
 
 
@@ -128,17 +107,6 @@ def split_query_value_bias(tensors: Tensors) -> Tensors:
     return split
 
 
-def clone_shared_table(tensors: Tensors) -> Tensors:
-    """Give each block its own copy of a relative position table that all share."""
-    if SHARED_TABLE not in tensors:
-        return tensors
-    cloned = {name: tensor for name, tensor in tensors.items() if name != SHARED_TABLE}
-    for name in tensors:
-        if found := re.fullmatch(r"(blocks\.\d+)\.norm1\.weight", name):
-            cloned[f"{found[1]}.{TABLE}"] = tensors[SHARED_TABLE].clone()
-    return cloned
-
-
 def table_of(tensors: Tensors) -> Tensor | None:
     """The first relative position table, (rows, heads)."""
     return next((t for name, t in tensors.items() if name.endswith("bias_table")), None)
@@ -159,8 +127,9 @@ def add_zero_positions(tensors: Tensors) -> Tensors:
     if "pos_embed" in tensors:
         return tensors
     table = table_of(tensors)
-    side = 0 if table is None else (math.isqrt(max(len(table) - 3, 0)) + 1) // 2
-    if table is None or not side or len(table) != relative_position_rows((side, side), True):
+    rows = len(table) if table is not None and table.ndim == 2 else 0
+    side = (math.isqrt(max(rows - 3, 0)) + 1) // 2
+    if not side or rows != relative_position_rows((side, side), True):
         raise ValueError("neither absolute positions nor a relative table of a square grid")
     width = tensors["cls_token"].shape[-1]
     return {**tensors, "pos_embed": tensors["cls_token"].new_zeros(1, 1 + side * side, width)}

@@ -5,7 +5,7 @@ from .tensors import has_mae_positions
 
 ADAPTER = Adapter(
     name="timm",
-    pairs=[*same_names(), HEAD],
+    pairs=[*same_names(), ("blocks.*.ls*.gamma", "blocks.*.ls*.gamma"), HEAD],
     signs=["patch_embed.proj.weight", "blocks.*.attn.qkv.weight", "blocks.*.attn.qkv.bias"],
     absent=["decoder_embed.*", "blocks.*.attn.rel_pos_*"],
     looks_like=lambda tensors: not has_mae_positions(tensors),
