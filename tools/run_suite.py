@@ -1,23 +1,28 @@
 #!/usr/bin/env python
 """Run a suite: everything that is not done yet, then the table and the report.
 
-Interrupt it at any time; the same command goes on where it stopped.
+Interrupt it at any time; the same command goes on where it stopped. The same command on a second
+machine that shares the work dir helps.
 """
 
 import argparse
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from mae_bench.cli import run_command
 from mae_bench.results.report import write_report
 from mae_bench.results.table import build_table, read_records, write_layout
-from mae_bench.suite.executor import State, cpu_cores, current_state, run_jobs
+from mae_bench.suite.cost import costs
+from mae_bench.suite.executor import Executor, LocalExecutor, cpu_cores, run_jobs, visible_gpus
 from mae_bench.suite.plan import plan_jobs
 from mae_bench.suite.progress import BarDisplay, PlainDisplay, ProgressReader, duration
+from mae_bench.suite.slurm import SlurmExecutor
 from mae_bench.suite.spec import Suite, load_suite
+from mae_bench.suite.state import State, current_state
 
 
 def parse_args() -> argparse.Namespace:
@@ -31,7 +36,17 @@ def parse_args() -> argparse.Namespace:
         default="local",
         help="one job at a time, several on this machine, or a cluster",
     )
-    parser.add_argument("--jobs", type=int, help="jobs at once; 2 where there are 2 cores")
+    parser.add_argument(
+        "--jobs", type=int, help="jobs at once; one for each GPU, or 2 where there are 2 cores"
+    )
+    parser.add_argument(
+        "--slurm",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="what a Slurm job asks for, in submitit's names: time=600 partition=gpu",
+    )
+    parser.add_argument("--retry-failed", action="store_true", help="try failed jobs once more")
     parser.add_argument("--dry-run", action="store_true", help="list the jobs and stop")
     return parser.parse_args()
 
@@ -40,16 +55,17 @@ def main() -> int:
     """Plan, run, report; 1 if a job failed."""
     args = parse_args()
     console = Console()
-    if args.executor == "slurm":
-        raise ValueError("--executor slurm is not there yet; use --executor local")
     if args.jobs is not None and args.jobs < 1:
         raise ValueError(f"--jobs {args.jobs}: must be 1 or more")
     if args.executor == "inline" and args.jobs not in (None, 1):
         raise ValueError(f"--jobs {args.jobs}: --executor inline runs one at a time; use local")
-    slots = 1 if args.executor == "inline" else args.jobs or min(2, cpu_cores())
+    if args.slurm and args.executor != "slurm":
+        raise ValueError("--slurm is for --executor slurm")
     suite = load_suite(args.suite)
     work_dir = Path(args.work_dir or Path("work_dirs", Path(args.suite).stem))
-    state = current_state(plan_jobs(suite, work_dir), slots)
+    jobs = plan_jobs(suite, work_dir)
+    executor, slots = make_executor(args, work_dir, len(jobs))
+    state = current_state(jobs, slots, args.retry_failed)
     if args.dry_run:
         list_jobs(state, console)
         return 0
@@ -60,33 +76,70 @@ def main() -> int:
     display = BarDisplay(console) if console.is_terminal else PlainDisplay(console)
     try:
         with display:
-            run_jobs(state, display, work_dir)
+            run_jobs(state, executor, display)
     except KeyboardInterrupt:
-        console.print("stopped; the same command goes on from here", highlight=False)
+        queue = ", submitted jobs stay in the queue" if args.executor == "slurm" else ""
+        console.print(f"stopped{queue}; the same command goes on from here", highlight=False)
         return 130
     summarise(suite, work_dir, console)
     for name, reason in state.failed.items():
         log = work_dir / name / "log.txt"
         print(f"failed: {name}: {reason}; see {log}", file=sys.stderr)
-    for name, needed in state.skipped.items():
-        print(f"skipped: {name}: it needs {needed}", file=sys.stderr)
+    for name, needed in state.blocked.items():
+        print(f"blocked: {name}: it needs {needed}", file=sys.stderr)
+    if state.failed:
+        print("--retry-failed tries failed jobs once more", file=sys.stderr)
     return 1 if state.failed else 0
 
 
+def make_executor(args: argparse.Namespace, work_dir: Path, jobs: int) -> tuple[Executor, int]:
+    """The executor, and how many jobs it runs at once."""
+    if args.executor == "slurm":
+        parameters: dict[str, Any] = {}
+        for option in args.slurm:
+            key, equals, value = option.partition("=")
+            if not equals:
+                raise ValueError(f"--slurm {option}: must be KEY=VALUE")
+            parameters[key] = int(value) if value.isdigit() else value
+        slots = min(jobs, args.jobs or jobs)
+        parameters.setdefault("array_parallelism", slots)
+        return SlurmExecutor(work_dir, parameters), slots
+    gpus = visible_gpus()
+    slots = 1 if args.executor == "inline" else args.jobs or len(gpus) or min(2, cpu_cores())
+    return LocalExecutor(slots, gpus), slots
+
+
 def list_jobs(state: State, console: Console) -> None:
-    """One line for each job, and what all of it would take."""
+    """One line for each job: what it costs, what it needs; then what all of it would take."""
+    known = costs(state)
     for job in state.jobs:
-        status = "done" if job.name in state.done else "to do"
-        needs = f"  needs {job.needs}" if job.needs else ""
-        line = f"{status:5}  {duration(60 * job.minutes):>10}  {job.name}{needs}"
+        cost = known[job.name]
+        status = "to do"
+        for what, names in (
+            ("done", state.done),
+            ("failed", state.failed),
+            ("blocked", state.blocked),
+            ("running", state.running),
+        ):
+            status = what if job.name in names else status
+        time = "unknown" if cost.seconds is None else duration(cost.seconds)
+        mark = "~" if cost.source == "suite" else ""
+        needs = f"  needs {_short_list(job.needs)}" if job.needs else ""
+        line = f"{status:7}  {mark + time:>12}  {job.name}{needs}"
         console.print(line, highlight=False, soft_wrap=True)
-    left = duration(ProgressReader().seconds_left(state))
     console.print(
-        f"{len(state.waiting())} of {len(state.jobs)} jobs to do, {state.slots} at once: "
-        f"about {left} (the suite's minutes hold for one core per job)",
+        f"{len(state.open())} of {len(state.jobs)} jobs to do, {state.slots} at once: "
+        f"{ProgressReader().left(state)}. Times are those of records here; with ~ the suite's "
+        "minutes, which hold for one core.",
         highlight=False,
         soft_wrap=True,
     )
+
+
+def _short_list(names: tuple[str, ...]) -> str:
+    if len(names) > 2:
+        return f"{names[0]} and {len(names) - 1} more"
+    return " and ".join(names)
 
 
 def prepare_data(suite: Suite) -> None:

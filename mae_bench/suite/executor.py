@@ -1,63 +1,27 @@
-"""Run jobs as child processes, several at once, each as soon as the job it needs is done.
+"""Run what is not done: the loop around the executors, and the executor of this machine.
 
 A job is a process of its own because host libraries keep global state (registries, seeds, thread
-pools, CUDA memory) and because a crash must not take the other jobs with it.
+pools, CUDA memory) and because a crash must not take the other jobs with it. What is done, failed
+or running is read from the job's folders, so several runners may be at one work dir.
 """
 
-import fcntl
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import IO, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
-from ..files import write_json_atomic
-from ..results.record import RECORD_NAME, read_record
 from .plan import Job
 from .schedule import path_lengths
+from .state import State
+from .worker import EXIT_CODES, TERMINATE_SECONDS
 
-LOG_NAME = "log.txt"
-FAILED_NAME = "failed.json"
-LOCK_NAME = ".lock"
-LOG_TAIL_LINES = 20
 POLL_SECONDS = 0.1
-# a training process may be in the middle of writing a checkpoint
-TERMINATE_SECONDS = 20.0
-
-
-@dataclass
-class Running:
-    """A job with its process; `slot` is a number below the number of jobs at once."""
-
-    job: Job
-    process: subprocess.Popen[bytes]
-    log: IO[bytes]
-    log_start: int
-    slot: int
-    started: float = field(default_factory=time.monotonic)
-
-
-@dataclass
-class State:
-    """Where a suite stands. Names of jobs, except for `running`."""
-
-    jobs: Sequence[Job]
-    slots: int
-    done: set[str]
-    seconds: dict[str, float]  # how long the done ones took
-    failed: dict[str, str] = field(default_factory=dict)  # name -> reason
-    skipped: dict[str, str] = field(default_factory=dict)  # name -> the failed job it needs
-    running: dict[str, Running] = field(default_factory=dict)
-
-    def waiting(self) -> list[Job]:
-        """Jobs that have not started."""
-        seen = self.done | self.failed.keys() | self.skipped.keys() | self.running.keys()
-        return [job for job in self.jobs if job.name not in seen]
+# reading every open job's folder is work for a network file system
+SCAN_SECONDS = 1.0
 
 
 class Display(Protocol):
@@ -70,65 +34,60 @@ class Display(Protocol):
         """Called several times a second."""
 
 
-def current_state(jobs: Sequence[Job], slots: int) -> State:
-    """State of the work dir before anything is started.
+class Executor(Protocol):
+    """Where jobs run."""
 
-    Raises:
-        ValueError: a folder holds something else than its job, or a job is done whose
-            predecessor is not: its checkpoint would be replaced by another one.
-    """
-    done: set[str] = set()
-    for job in jobs:
-        if not job.done():
-            continue
-        if job.needs and job.needs not in done:
-            raise ValueError(
-                f"{job.folder}: is done, but {job.needs} which it was made from is not; "
-                "nothing was overwritten: choose another --work-dir, or remove this folder"
-            )
-        done.add(job.name)
-    seconds = {
-        job.name: read_record(job.folder / RECORD_NAME).duration_seconds
-        for job in jobs
-        if job.name in done
-    }
-    return State(jobs, slots, done, seconds)
+    def collect(self, state: State) -> bool:
+        """Whether the folders of jobs have changed by what this executor runs."""
+
+    def start(self, state: State, order: Sequence[Job]) -> list[str]:
+        """Start what can start of the jobs in `order`, most urgent first; a line for each."""
+
+    def stop(self) -> None:
+        """The runner ends, be it early."""
 
 
-def run_jobs(state: State, display: Display, work_dir: Path) -> None:
+def run_jobs(state: State, executor: Executor, display: Display) -> None:
     """Run everything that is not done; `state` is up to date afterwards.
 
-    A job that fails is noted in ``failed.json`` in its folder, jobs that need it are skipped and
-    the others go on. On KeyboardInterrupt the children are stopped before it is raised again.
-
-    Raises:
-        ValueError: another process runs jobs in `work_dir`.
+    A job that fails is noted in ``failed.json`` in its folder, jobs that need it are blocked and
+    the others go on. Jobs that another runner is at are waited for.
     """
     lengths = path_lengths(state.jobs)
     order = sorted(state.jobs, key=lambda job: -lengths[job.name])
-    gpus = visible_gpus()
-    with _lock(work_dir) as lock:
-        try:
-            while state.waiting() or state.running:
-                waiting = {job.name for job in state.waiting()}
-                for job in order:
-                    if job.name not in waiting:
-                        continue
-                    if job.needs in state.failed or job.needs in state.skipped:
-                        state.skipped[job.name] = str(job.needs)
-                        display.event(f"skipped  {job.name}: it needs {job.needs}")
-                    elif len(state.running) < state.slots and (
-                        job.needs is None or job.needs in state.done
-                    ):
-                        state.running[job.name] = _start(job, state, gpus, lock)
-                        display.event(f"started  {job.name}")
-                for running in list(state.running.values()):
-                    if running.process.poll() is not None:
-                        _finish(running, state, display)
-                display.refresh(state)
-                time.sleep(POLL_SECONDS)
-        finally:
-            _stop(list(state.running.values()))
+    told = set(state.done)
+    scanned = float("-inf")
+    try:
+        while True:
+            if executor.collect(state) or time.monotonic() - scanned >= SCAN_SECONDS:
+                state.refresh()
+                scanned = time.monotonic()
+                _tell(state, told, display)
+            if not state.open():
+                return
+            for line in executor.start(state, order):
+                display.event(line)
+            display.refresh(state)
+            time.sleep(POLL_SECONDS)
+    finally:
+        executor.stop()
+
+
+def _tell(state: State, told: set[str], display: Display) -> None:
+    """Say which jobs are over that have not been `told`."""
+    for job in state.jobs:
+        name = job.name
+        if name in told:
+            continue
+        if name in state.done:
+            display.event(f"done     {name} in {state.seconds[name]:.0f} s")
+        elif name in state.failed:
+            display.event(f"FAILED   {name}: {state.failed[name]}")
+        elif name in state.blocked:
+            display.event(f"blocked  {name}: it needs {state.blocked[name]}")
+        else:
+            continue
+        told.add(name)
 
 
 def cpu_cores() -> int:
@@ -147,99 +106,72 @@ def visible_gpus() -> list[str]:
     return [str(index) for index in range(torch.cuda.device_count())]
 
 
-def child_environment(slot: int, slots: int, gpus: Sequence[str]) -> dict[str, str]:
-    """Environment of a job: its share of the cores, and one GPU if there are any."""
-    environment = dict(os.environ, OMP_NUM_THREADS=str(max(1, cpu_cores() // slots)))
-    if gpus:
-        environment["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
-    return environment
+class LocalExecutor:
+    """Jobs as child processes of this one, as many at once as there are `slots`.
 
+    Each gets its share of the cores, and one GPU if there are any: the slots take turns.
+    """
 
-def _start(job: Job, state: State, gpus: Sequence[str], lock: int) -> Running:
-    used = {running.slot for running in state.running.values()}
-    slot = min(set(range(state.slots)) - used)
-    job.claim()
-    (job.folder / FAILED_NAME).unlink(missing_ok=True)
-    log = open(job.folder / LOG_NAME, "ab")  # noqa: SIM115 (closed when the job ends)
-    process = subprocess.Popen(
-        [sys.executable, *job.command],
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        env=child_environment(slot, state.slots, gpus),
-        # its own process group: Ctrl-C reaches it through us, and so do its data loaders
-        start_new_session=True,
-        # a child that outlives us keeps the work dir locked
-        pass_fds=[lock],
-    )
-    return Running(job, process, log, log.tell(), slot)
+    def __init__(self, slots: int, gpus: Sequence[str]) -> None:
+        self.slots = slots
+        self.gpus = gpus
+        self._processes: dict[str, tuple[int, subprocess.Popen[str]]] = {}  # name -> slot, process
 
+    def environment(self, slot: int) -> dict[str, str]:
+        """Environment of the job in `slot`, a number below the number of slots."""
+        threads = max(1, cpu_cores() // self.slots)
+        environment = dict(os.environ, OMP_NUM_THREADS=str(threads))
+        if self.gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)]
+        return environment
 
-def _finish(running: Running, state: State, display: Display) -> None:
-    job, code = running.job, running.process.returncode
-    running.log.close()
-    del state.running[job.name]
-    reason = None
-    if code != 0:
-        reason = f"exit code {code}" if code > 0 else f"killed by signal {-code}"
-    else:
-        try:
-            job.check_record()
-        except (ValueError, FileNotFoundError) as error:
-            reason = f"left no valid record: {error}"
-    elapsed = time.monotonic() - running.started
-    if reason is None:
-        state.done.add(job.name)
-        state.seconds[job.name] = elapsed
-        display.event(f"done     {job.name} in {elapsed:.0f} s")
-        return
-    with open(job.folder / LOG_NAME, "rb") as log:
-        log.seek(running.log_start)
-        lines = log.read().decode(errors="replace").splitlines()
-    failure = {
-        "job": job.name,
-        "command": list(job.command),
-        "reason": reason,
-        "log_tail": lines[-LOG_TAIL_LINES:],
-    }
-    write_json_atomic(failure, job.folder / FAILED_NAME)
-    # the error itself: what is indented only says where it came from
-    last = next((line for line in reversed(lines) if line[:1].strip()), "no output")
-    state.failed[job.name] = f"{reason}: {last}" if code else reason
-    display.event(f"FAILED   {job.name}: {state.failed[job.name]}")
+    def start(self, state: State, order: Sequence[Job]) -> list[str]:
+        """Start jobs while there are slots."""
+        ready = {job.name for job in state.ready()} - self._processes.keys()
+        started = []
+        for job in order:
+            if job.name in ready and len(self._processes) < self.slots:
+                self._start(job, state.dead.get(job.name))
+                started.append(f"started  {job.name}")
+        return started
 
+    def _start(self, job: Job, dead: int | None) -> None:
+        slot = min(set(range(self.slots)) - {slot for slot, _ in self._processes.values()})
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mae_bench.suite.worker"],
+            stdin=subprocess.PIPE,
+            text=True,
+            env=self.environment(slot),
+            # Ctrl-C reaches it through us
+            start_new_session=True,
+        )
+        assert process.stdin is not None
+        json.dump({"job": job.to_json(), "dead": dead, "parent": os.getpid()}, process.stdin)
+        process.stdin.close()
+        self._processes[job.name] = (slot, process)
 
-def _stop(running: Sequence[Running]) -> None:
-    """End children and what they have started, politely first."""
-    for one in running:
-        _signal_group(one.process, signal.SIGTERM)
-    deadline = time.monotonic() + TERMINATE_SECONDS
-    for one in running:
-        try:
-            one.process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            _signal_group(one.process, signal.SIGKILL)
-            one.process.wait()
-        one.log.close()
+    def collect(self, state: State) -> bool:
+        """Notice the jobs that have ended; what a process said is in its job's folder."""
+        ended = [name for name, (_, one) in self._processes.items() if one.poll() is not None]
+        for name in ended:
+            code = self._processes.pop(name)[1].returncode
+            if code not in EXIT_CODES.values():
+                # the worker itself: out of memory, killed by a person, a full disk
+                how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+                job = next(job for job in state.jobs if job.name == name)
+                state.fail(job, f"its process {how}; the same command tries again")
+        return bool(ended)
 
-
-def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
-    with suppress(ProcessLookupError):  # it may have ended by itself
-        os.killpg(process.pid, number)
-
-
-@contextmanager
-def _lock(work_dir: Path) -> Iterator[int]:
-    """Hold the work dir's lock; the operating system releases it when the last holder ends."""
-    work_dir.mkdir(parents=True, exist_ok=True)
-    handle = os.open(work_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(
-                f"{work_dir}: another run_suite, or a job it has left behind, is at work here"
-            ) from None
-        yield handle
-    finally:
-        os.close(handle)
+    def stop(self) -> None:
+        """End the jobs that still run."""
+        processes = [process for _, process in self._processes.values()]
+        for process in processes:
+            process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + TERMINATE_SECONDS + 10
+        for process in processes:
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._processes.clear()

@@ -7,8 +7,9 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from .executor import Running, State
+from .cost import costs
 from .schedule import time_left
+from .state import Running, State
 
 PROGRESS_NAME = "progress.json"
 PLAIN_SECONDS = 30.0
@@ -19,46 +20,49 @@ class ProgressReader:
     """Progress of running jobs, and from it the time that a suite still takes."""
 
     def __init__(self) -> None:
-        # job -> (clock, step) where this run of it was first seen
-        self._first: dict[str, tuple[float, int]] = {}
+        # job and its start -> (clock, step) where it was first seen
+        self._first: dict[tuple[str, float], tuple[float, int]] = {}
 
     def read(self, running: Running) -> dict[str, float]:
         """``step``, ``total`` and maybe ``loss`` of a running job; empty before its first write."""
         path = running.job.folder / PROGRESS_NAME
         try:
             # an interrupted run may have left its own
-            if path.stat().st_mtime < time.time() - (time.monotonic() - running.started):
+            if path.stat().st_mtime < running.started:
                 return {}
             progress = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        self._first.setdefault(running.job.name, (time.monotonic(), int(progress["step"])))
+        key = (running.job.name, running.started)
+        self._first.setdefault(key, (time.monotonic(), int(progress["step"])))
         return progress
 
-    def seconds_left(self, state: State) -> float:
-        """Estimated seconds until all jobs that can still be done are done.
+    def left(self, state: State) -> str:
+        """``"about 12 min left"``, ``"at least"`` where the cost of a job is unknown."""
+        known = costs(state)
+        left: dict[str, float] = {}
+        unknown = False
+        for job in state.open():
+            seconds = known[job.name].seconds
+            if job.name in state.running:
+                seconds = self._running_left(state.running[job.name], seconds)
+            unknown = unknown or seconds is None
+            left[job.name] = seconds or 0.0
+        total = time_left(state.open(), left, set(state.running), state.slots)
+        if unknown and not total:
+            return "an unknown time"
+        return f"{'at least' if unknown else 'about'} {duration(total)}"
 
-        A running job goes on at its own pace. One that has not started takes the minutes the suite
-        gives, scaled by how the jobs done so far compare with theirs.
-        """
-        minutes = {job.name: job.minutes for job in state.jobs}
-        expected = 60 * sum(minutes[name] for name in state.done)
-        factor = sum(state.seconds[name] for name in state.done) / expected if expected else 1.0
-        left = {job.name: 60 * job.minutes * factor for job in state.waiting()}
-        for name, running in state.running.items():
-            left[name] = self._running_left(running, 60 * minutes[name] * factor)
-        open_jobs = [job for job in state.jobs if job.name in left]
-        return time_left(open_jobs, left, set(state.running), state.slots)
-
-    def _running_left(self, running: Running, expected: float) -> float:
+    def _running_left(self, running: Running, expected: float | None) -> float | None:
+        """A running job goes on at its own pace; before that shows, as long as expected."""
         now = time.monotonic()
         progress = self.read(running)
         if progress:
-            first_time, first_step = self._first[running.job.name]
+            first_time, first_step = self._first[running.job.name, running.started]
             if progress["step"] > first_step:
                 pace = (now - first_time) / (progress["step"] - first_step)
                 return pace * (progress["total"] - progress["step"])
-        return max(0.0, expected - (now - running.started))
+        return None if expected is None else max(0.0, expected - (time.time() - running.started))
 
 
 def duration(seconds: float) -> str:
@@ -71,10 +75,13 @@ def duration(seconds: float) -> str:
 
 def _counts(state: State) -> str:
     text = f"{len(state.done)}/{len(state.jobs)} done, {len(state.running)} running"
-    if state.failed:
-        text += f", {len(state.failed)} failed"
-    if state.skipped:
-        text += f", {len(state.skipped)} skipped"
+    for what, names in (
+        ("queued", state.queued - state.running.keys()),
+        ("failed", state.failed),
+        ("blocked", state.blocked),
+    ):
+        if names:
+            text += f", {len(names)} {what}"
     return text
 
 
@@ -118,8 +125,7 @@ class PlainDisplay:
             f"{name} {_place(self._reader.read(running))}"
             for name, running in state.running.items()
         ]
-        left = duration(self._reader.seconds_left(state))
-        self.event("; ".join([_counts(state), f"about {left} left", *places]))
+        self.event("; ".join([_counts(state), f"{self._reader.left(state)} left", *places]))
 
 
 class BarDisplay:
@@ -160,6 +166,7 @@ class BarDisplay:
         self._last = time.monotonic()
         for name in self._bars.keys() - state.running.keys():
             self._progress.remove_task(self._bars.pop(name))
+        expected = {name: cost.seconds for name, cost in costs(state).items()}
         inside = 0.0
         for name, running in state.running.items():
             progress = self._reader.read(running)
@@ -172,12 +179,10 @@ class BarDisplay:
                 note=_place(progress),
             )
             if progress:
-                inside += running.job.minutes * progress["step"] / progress["total"]
-        minutes = {job.name: job.minutes for job in state.jobs}
-        left = duration(self._reader.seconds_left(state))
+                inside += (expected[name] or 0.0) * progress["step"] / progress["total"]
         self._progress.update(
             self._all,
-            total=sum(minutes.values()),
-            completed=sum(minutes[name] for name in state.done) + inside,
-            note=f"{_counts(state)}, about {left} left",
+            total=sum(seconds or 0.0 for seconds in expected.values()),
+            completed=sum(state.seconds[name] for name in state.done) + inside,
+            note=f"{_counts(state)}, {self._reader.left(state)} left",
         )

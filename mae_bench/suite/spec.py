@@ -7,12 +7,18 @@ seeds: [0]
 initialisations:              # one row of the table each
   random: null                # no checkpoint
   MAE: {pretrain: configs/pretrain/a.py, minutes: 10}
-  timm: {checkpoint: checkpoints/b.safetensors}
+  MAE-50: {pretrain: configs/pretrain/a.py, overrides: {model.mask_ratio: 0.5}}
+  timm: {checkpoint: checkpoints/b.pth}      # in any format that tools/train.py reads
 tasks:                        # one or more columns of the table each
   finetune:
     config: configs/cls/c.py
-    minutes: 2.5              # rough cost on one core, for the estimate of time left
+    minutes: 2.5              # rough cost on one core, until there are records to go by
     metrics: {accuracy/top1: fine-tuned top-1}    # key in the record: title of the column
+    overrides: {train_cfg.max_epochs: 50}         # as with --cfg-options
+    grid:                     # one job for each combination; the best one is the task's result
+      optim_wrapper.optimizer.lr: [0.0005, 0.001]
+      model.backbone.drop_path_rate: [0.1, 0.2]
+    select: accuracy/top1     # best by this metric, averaged over the seeds
   robustness:
     config: configs/cls/d.py
     test: finetune            # evaluates the model of that task instead of training one
@@ -27,6 +33,7 @@ differs from another in a few keys names it, ``base: demo.yaml`` in the same fol
 those keys.
 """
 
+import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -36,7 +43,9 @@ from typing import Any
 import yaml
 
 from ..results.table import Column, Layout
+from .overrides import as_options
 
+SEED_KEY = "randomness.seed"  # of MMEngine's configs
 PRETRAIN = "pretrain"  # folder of the pre-training job, so no task may have this name
 DATA_SETS = ("miniworld",)
 # the name is a folder's name and part of an HTML anchor
@@ -45,21 +54,32 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 @dataclass(frozen=True)
 class Initialisation:
-    """What a backbone starts from: a pre-training config to run, a checkpoint file, or neither."""
+    """What a backbone starts from: a pre-training config to run, a checkpoint file, or neither.
+
+    `overrides` (dotted key -> value) are those of the pre-training config.
+    """
 
     pretrain: str | None = None
     checkpoint: str | None = None
-    minutes: float = 1.0
+    overrides: dict[str, Any] = field(default_factory=dict)
+    minutes: float | None = None
 
 
 @dataclass(frozen=True)
 class Task:
-    """One config run for every initialisation; `metrics` maps a record's key to a title."""
+    """One config run for every initialisation; `metrics` maps a record's key to a title.
+
+    With a `grid` (dotted key -> values) every combination is run, and the one with the best mean
+    of the metric `select` over the seeds is the task's result.
+    """
 
     config: str
     metrics: dict[str, str]
     test: str | None = None
-    minutes: float = 1.0
+    overrides: dict[str, Any] = field(default_factory=dict)
+    grid: dict[str, list[Any]] = field(default_factory=dict)
+    select: str | None = None
+    minutes: float | None = None
     lower_is_better: bool = False
     scale: float = 1.0
 
@@ -155,7 +175,9 @@ class _Reader:
             raise ValueError(f"{self.file}: {f'key {key!r}' if key else 'the file'} is no mapping")
         prefix = f"{key}." if key else ""
         for name in data:
-            self.check(name in required | optional, f"{prefix}{name}", "is unknown")
+            close = difflib.get_close_matches(str(name), required | optional, n=1)
+            hint = f"; did you mean '{close[0]}'?" if close else ""
+            self.check(name in required | optional, f"{prefix}{name}", f"is unknown{hint}")
         for name in sorted(required):
             self.check(name in data, f"{prefix}{name}", "is missing")
 
@@ -179,22 +201,28 @@ class _Reader:
     def positive(self, data: dict[str, Any], name: str, key: str) -> None:
         value = data.get(name, 1.0)
         self.check(
-            type(value) in (int, float) and value > 0, f"{key}.{name}", "must be a positive number"
+            type(value) in (int, float) and value > 0,
+            f"{key}.{name}",
+            "must be a positive number",
         )
 
     def initialisation(self, data: Any, key: str) -> Initialisation:
         if data is None:
             return Initialisation()
-        self.keys(data, key, required=set(), optional={"pretrain", "checkpoint", "minutes"})
+        optional = {"pretrain", "checkpoint", "overrides", "minutes"}
+        self.keys(data, key, required=set(), optional=optional)
         sources = data.keys() & {"pretrain", "checkpoint"}
         self.check(len(sources) == 1, key, "needs either 'pretrain' or 'checkpoint'")
         for name in sources:
             self.existing_file(data[name], f"{key}.{name}")
         self.positive(data, "minutes", key)
+        if "overrides" in data:
+            self.check("pretrain" in data, f"{key}.overrides", "needs 'pretrain'")
+            self.overrides(data["overrides"], f"{key}.overrides")
         return Initialisation(**data)
 
     def task(self, data: Any, key: str) -> Task:
-        optional = {"test", "minutes", "lower_is_better", "scale"}
+        optional = {"test", "overrides", "grid", "select", "minutes", "lower_is_better", "scale"}
         self.keys(data, key, required={"config", "metrics"}, optional=optional)
         self.existing_file(data["config"], f"{key}.config")
         metrics = data["metrics"]
@@ -212,4 +240,43 @@ class _Reader:
             f"{key}.lower_is_better",
             "must be true or false",
         )
+        self.overrides(data.get("overrides", {}), f"{key}.overrides")
+        self.check(
+            ("grid" in data) == ("select" in data),
+            f"{key}.grid",
+            "and 'select', the metric that the best is chosen by, need each other",
+        )
+        if "grid" in data:
+            self.grid(data, key)
         return Task(**data)
+
+    def grid(self, data: dict[str, Any], key: str) -> None:
+        self.check("test" not in data, f"{key}.grid", "is for tasks that train; this one tests")
+        self.check(isinstance(data["select"], str), f"{key}.select", "must be a metric's key")
+        grid = data["grid"]
+        self.check(
+            isinstance(grid, dict)
+            and len(grid) > 0
+            and all(isinstance(values, list) and values for values in grid.values()),
+            f"{key}.grid",
+            "must map keys of the config to lists of values",
+        )
+        for name, values in grid.items():
+            self.check(
+                name not in data.get("overrides", {}), f"{key}.grid.{name}", "is in overrides too"
+            )
+            for value in values:
+                self.overrides({name: value}, f"{key}.grid")
+
+    def overrides(self, data: Any, key: str) -> None:
+        self.check(
+            isinstance(data, dict) and all(isinstance(name, str) for name in data),
+            key,
+            "must map keys of the config to values",
+        )
+        self.check(SEED_KEY not in data, f"{key}.{SEED_KEY}", "is set by 'seeds'")
+        for name, value in data.items():
+            try:
+                as_options({name: value})
+            except ValueError as error:
+                raise ValueError(f"{self.file}: key '{key}.{name}': {error}") from None

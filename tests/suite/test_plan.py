@@ -28,6 +28,14 @@ REPOSITORY = Path(__file__).resolve().parents[2]
         (["tasks", "linear", "lower_is_better"], 1, "must be true or false"),
         (["tasks", "robustness", "test"], "fintune", "'tasks.robustness.test' names no task"),
         (["tasks", "robustness", "test"], "robustness", "'tasks.robustness.test' names no task"),
+        (["initialisations", "random"], {"overrides": {}}, "needs either 'pretrain' or"),
+        (["initialisations", "MAE", "overrides"], {"randomness.seed": 1}, "is set by 'seeds'"),
+        (["initialisations", "MAE", "override"], {}, "unknown; did you mean 'overrides'?"),
+        (["tasks", "linear", "overrides"], [1], "'tasks.linear.overrides' must map keys of the"),
+        (["tasks", "linear", "overrides"], {"a": {"b": 1}}, "overrides.a': a dict cannot stand"),
+        (["tasks", "linear", "overrides"], {"a": "x, y"}, "overrides.a': 'x, y' cannot stand on"),
+        (["tasks", "linear", "grid"], {"lr": [1]}, "'tasks.linear.grid' and 'select', the metric"),
+        (["tasks", "linear", "select"], "score", "'tasks.linear.grid' and 'select', the metric"),
         (["tasks", "pretrain"], {"config": "lin.py", "metrics": {"a": "b"}}, "is reserved"),
     ],
 )
@@ -51,6 +59,38 @@ def test_missing_key_and_broken_yaml_name_the_file(workplace):
         load_suite("suite.yaml")
 
 
+@pytest.mark.parametrize(
+    ("task", "changes", "message"),
+    [
+        ("linear", {"grid": {"lr": 1}}, "'tasks.linear.grid' must map keys of the config to lists"),
+        ("linear", {"grid": {}}, "'tasks.linear.grid' must map keys of the config to lists"),
+        ("linear", {"select": 1}, "'tasks.linear.select' must be a metric's key"),
+        ("linear", {"overrides": {"lr": 1}}, "'tasks.linear.grid.lr' is in overrides too"),
+        ("linear", {"grid": {"randomness.seed": [1]}}, "is set by 'seeds'"),
+        ("robustness", {}, "'tasks.robustness.grid' is for tasks that train"),
+    ],
+)
+def test_wrong_grid_is_refused(workplace, task, changes, message):
+    workplace.suite["tasks"][task] |= {"grid": {"lr": [1, 2]}, "select": "score", **changes}
+    with pytest.raises(ValueError, match=re.escape(message)):
+        load_suite(workplace.write())
+
+
+def test_misspelt_override_is_found_before_anything_runs(workplace):
+    Path("lin.py").write_text("lr = 1.0\nmodel = dict(depth=1)\ndefault_scope = 'mmengine'\n")
+    workplace.suite["tasks"]["linear"]["overrides"] = {"model.deph": 2}
+    with pytest.raises(ValueError, match=r"lin\.py.*'model\.deph'.*did you mean 'depth'") as caught:
+        plan_jobs(load_suite(workplace.write()), "work")
+    assert str(caught.value).startswith("suite.yaml: ")
+    workplace.suite["tasks"]["linear"]["overrides"] = {"model.depth": 2, "lr": "1e-3"}
+    workplace.suite["initialisations"]["MAE"]["overrides"] = {"lr": 0.5}
+    Path("pre.py").write_text(Path("lin.py").read_text())
+    jobs = {job.name: job for job in plan_jobs(load_suite(workplace.write()), "work")}
+    options = ["--cfg-options", "randomness.seed=0", "model.depth=2", "lr=1e-3"]
+    assert list(jobs["seed0/random/linear"].command[-4:]) == options
+    assert jobs["seed0/MAE/pretrain"].command[-1] == "lr=0.5"
+
+
 def test_config_that_does_not_load_is_named(workplace):
     Path("lin.py").write_text("lr = 1 +\n")
     with pytest.raises(ValueError, match=r"suite\.yaml: config lin\.py does not load"):
@@ -64,9 +104,9 @@ def test_jobs_are_the_product_with_their_needs_and_commands(workplace):
     per_seed += ["MAE/finetune", "MAE/linear", "MAE/robustness"]
     assert set(jobs) == {f"seed{seed}/{name}" for seed in (0, 3) for name in per_seed}
 
-    assert jobs["seed3/random/linear"].needs is None
-    assert jobs["seed3/MAE/linear"].needs == "seed3/MAE/pretrain"
-    assert jobs["seed3/MAE/robustness"].needs == "seed3/MAE/finetune"
+    assert jobs["seed3/random/linear"].needs == ()
+    assert jobs["seed3/MAE/linear"].needs == ("seed3/MAE/pretrain",)
+    assert jobs["seed3/MAE/robustness"].needs == ("seed3/MAE/finetune",)
     assert not Path("work").exists()
 
     assert " ".join(jobs["seed3/MAE/linear"].command) == (
@@ -100,7 +140,7 @@ def test_checkpoint_given_by_the_user_enters_by_its_bytes(workplace):
     workplace.suite["initialisations"] = {"mine": {"checkpoint": "a.safetensors"}}
     suite = load_suite(workplace.write())
     before = plan_jobs(suite, "work")
-    assert [job.needs for job in before] == [None, None, "seed0/mine/finetune"]
+    assert [job.needs for job in before] == [(), (), ("seed0/mine/finetune",)]
     Path("a.safetensors").write_bytes(b"two")
     after = plan_jobs(suite, "work")
     assert all(a.signature != b.signature for a, b in zip(before, after, strict=True))

@@ -9,18 +9,17 @@ from types import SimpleNamespace
 
 from rich.console import Console
 
-from mae_bench.suite.executor import Running, State
 from mae_bench.suite.plan import Job
 from mae_bench.suite.progress import BarDisplay, PlainDisplay, ProgressReader, duration
+from mae_bench.suite.state import Running, State
 
 
 def _job(folder, name, minutes):
-    return Job(name, "", "", 0, folder / name, (), "", None, None, minutes, "")
+    return Job(name, name, "", 0, folder / name, (), "", None, (), minutes, "")
 
 
 def _running(job, seconds_ago):
-    process = SimpleNamespace()
-    return Running(job, process, io.BytesIO(), 0, 0, time.monotonic() - seconds_ago)
+    return Running(job, "here:1", time.time() - seconds_ago)
 
 
 def test_duration():
@@ -36,9 +35,13 @@ def test_estimate_scales_the_suites_minutes_by_what_finished_jobs_took(tmp_path)
     jobs = [_job(tmp_path, "a", 1), _job(tmp_path, "b", 2), _job(tmp_path, "c", 3)]
     # a was to take 60 s and took 90 s, so b and c take 180 s and 270 s, one after the other
     state = State(jobs, 1, {"a"}, {"a": 90.0})
-    assert ProgressReader().seconds_left(state) == 450
+    assert ProgressReader().left(state) == "about 8 min"
     state.failed["b"] = "reason"
-    assert ProgressReader().seconds_left(state) == 270
+    assert ProgressReader().left(state) == "about 4 min"
+    jobs.append(_job(tmp_path, "d", None))
+    assert ProgressReader().left(state) == "at least 4 min"
+    nothing_known = State([_job(tmp_path, "e", None)], 1)
+    assert ProgressReader().left(nothing_known) == "an unknown time"
 
 
 def test_running_job_goes_on_at_its_own_pace(tmp_path, monkeypatch):
@@ -54,7 +57,7 @@ def test_running_job_goes_on_at_its_own_pace(tmp_path, monkeypatch):
     reader.read(state.running["a"])
     clock.now += 20  # 10 steps in 20 s: 30 more take 60 s
     file.write_text(json.dumps({"step": 20, "total": 50, "loss": 0.5}))
-    assert reader.seconds_left(state) == 60
+    assert reader.left(state) == "about 1 min"
 
 
 def test_progress_left_by_an_interrupted_run_is_not_shown(tmp_path):

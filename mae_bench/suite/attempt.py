@@ -1,0 +1,193 @@
+"""Who is at work in a job's folder: locks that outlive neither their process nor their machine.
+
+Each start of a job takes the next number in its folder, ``attempts/1.json``, ``attempts/2.json``
+and so on. The file is made complete and at once (a hard link to a finished file, which also a
+network file system does for exactly one of several callers), says which process it stands for, and
+has its modification time renewed while that process lives. Taking over from a dead process means
+making the next file, so nothing is ever removed, and two that find the same dead process cannot
+both follow it. What is left is the history of the job.
+"""
+
+import json
+import os
+import socket
+import time
+import uuid
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from ..files import write_json_atomic
+
+FOLDER_NAME = "attempts"
+HEARTBEAT_SECONDS = 5.0
+# Well above what a network file system may show of the past (Linux NFS: up to 60 s).
+STALE_SECONDS = 180.0
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One start of a job.
+
+    Attributes:
+        number: 1 for the first.
+        data: content of the file: ``host``, ``machine`` (see :func:`machine_id`), ``pid``,
+            ``process_start``, ``slurm_job``, ``slurm_restarts``, ``started``; ``ended`` and
+            ``outcome`` are None while it goes on.
+    """
+
+    path: Path
+    number: int
+    data: dict[str, Any]
+
+    @property
+    def ended(self) -> bool:
+        """Whether its process has said that it is over."""
+        return self.data["ended"] is not None
+
+    @property
+    def where(self) -> str:
+        """The process, for a person."""
+        slurm = self.data["slurm_job"]
+        place = f"{self.data['host']}:{self.data['pid']}"
+        return f"Slurm job {slurm} on {place}" if slurm else place
+
+    @property
+    def started(self) -> float:
+        """Seconds since the epoch."""
+        return datetime.fromisoformat(self.data["started"]).timestamp()
+
+    def beat(self) -> bool:
+        """Show that this process is at work; False if another one took it for dead."""
+        if self.path.with_name(f"{self.number + 1}.json").exists():
+            return False
+        os.utime(self.path)
+        return True
+
+    def end(self, outcome: str) -> None:
+        """Let go of the folder."""
+        write_json_atomic({**self.data, "ended": _now(), "outcome": outcome}, self.path)
+
+
+def newest_attempt(folder: Path) -> Attempt | None:
+    """The last start of the job in `folder`, or None before the first."""
+    names = [path.stem for path in (folder / FOLDER_NAME).glob("[1-9]*.json")]
+    if not names:
+        return None
+    path = folder / FOLDER_NAME / f"{max(map(int, names))}.json"
+    return Attempt(path, int(path.stem), json.loads(path.read_text(encoding="utf-8")))
+
+
+@dataclass
+class Watch:
+    """Tells the living from the dead; keep one, since other machines are judged by watching.
+
+    A process of this machine is looked up. Of another machine only the file's time is seen, and
+    clocks of machines differ, so it is dead once that time has not moved for `stale_seconds` of
+    our own clock.
+    """
+
+    stale_seconds: float = STALE_SECONDS
+    _seen: dict[Path, tuple[float, float]] = field(default_factory=dict)
+
+    def alive(self, attempt: Attempt) -> bool:
+        """Whether the process of `attempt` is at work."""
+        if attempt.ended:
+            return False
+        data = attempt.data
+        if data["slurm_job"] == slurm_job() and data["slurm_restarts"] < slurm_restarts():
+            return False  # Slurm runs a job again only after its last run has ended
+        if data["machine"] == machine_id():
+            return process_start(data["pid"]) == data["process_start"]
+        # opened rather than asked for its state: a network file system then asks the server
+        with attempt.path.open("rb") as file:
+            beat = os.fstat(file.fileno()).st_mtime
+        now = time.monotonic()
+        last, since = self._seen.get(attempt.path, (None, now))
+        if last != beat:
+            since = now
+            self._seen[attempt.path] = (beat, now)
+        return now - since < self.stale_seconds
+
+
+def take(folder: Path, watch: Watch, dead: int | None = None) -> Attempt | None:
+    """Take hold of a job's folder for this process, or None where another one is at work.
+
+    Args:
+        dead: number of an attempt that is known to be dead, from a watch that lasted longer.
+    """
+    last = newest_attempt(folder)
+    if last and last.number != dead and watch.alive(last):
+        return None
+    number = last.number + 1 if last else 1
+    data = {
+        "host": socket.gethostname(),
+        "machine": machine_id(),
+        "pid": os.getpid(),
+        "process_start": process_start(os.getpid()),
+        "slurm_job": slurm_job(),
+        "slurm_restarts": slurm_restarts(),
+        "started": _now(),
+        "ended": None,
+        "outcome": None,
+    }
+    attempt = Attempt(folder / FOLDER_NAME / f"{number}.json", number, data)
+    temporary = attempt.path.with_name(f".{uuid.uuid4().hex}.json")
+    write_json_atomic(data, temporary)
+    try:
+        os.link(temporary, attempt.path)
+    except FileExistsError:
+        # over a network the answer to a successful call may be lost and the call repeated
+        if temporary.stat().st_nlink != 2:
+            return None
+    finally:
+        temporary.unlink()
+    return attempt
+
+
+def machine_id() -> str:
+    """What process numbers are unique in: one boot of one machine, or one container of it."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:  # no Linux
+        return socket.gethostname()
+
+
+def process_start(pid: int) -> str | None:
+    """When a process of this machine started, so that its number is not mistaken for another's.
+
+    None if there is no such process; ``"unknown"`` where the system does not say.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        if Path("/proc/self/stat").exists():
+            return None
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return None
+        except PermissionError:
+            pass
+        return "unknown"
+    # the name, in parentheses, may hold anything; field 3 is the state and 22 the start in ticks
+    fields = stat.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else fields[19]
+
+
+def slurm_job() -> str | None:
+    """Id of the Slurm job that this process is part of, ``"12"`` or ``"12_3"`` in an array."""
+    if array := os.environ.get("SLURM_ARRAY_JOB_ID"):
+        return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
+    return os.environ.get("SLURM_JOB_ID")
+
+
+def slurm_restarts() -> int:
+    """How often Slurm has requeued the job that this process is part of."""
+    return int(os.environ.get("SLURM_RESTART_COUNT", 0))
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")

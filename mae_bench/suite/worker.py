@@ -1,0 +1,184 @@
+"""The process of one job: it holds the job's folder, runs its command and says how it went.
+
+``python -m mae_bench.suite.worker`` reads ``{"job": ..., "dead": ..., "parent": ...}`` as JSON from
+standard input; a Slurm job calls :class:`Worker` itself. It imports no torch, so it starts at once
+and survives what may befall the command: a crash, a want of memory, a hang.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from ..files import write_json_atomic
+from ..results.record import RECORD_NAME
+from .attempt import HEARTBEAT_SECONDS, Attempt, Watch, slurm_job, take
+from .plan import Job
+
+LOG_NAME = "log.txt"
+FAILED_NAME = "failed.json"
+LOG_TAIL_LINES = 20
+POLL_SECONDS = 0.1
+# a training process may be in the middle of writing a checkpoint
+TERMINATE_SECONDS = 20.0
+
+DONE, FAILED, BUSY, NOT_READY, STOPPED = "done", "failed", "busy", "not ready", "stopped"
+EXIT_CODES = {DONE: 0, FAILED: 1, BUSY: 3, NOT_READY: 4, STOPPED: 5}
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+class Worker:
+    """Runs a job once.
+
+    Args:
+        dead: number of an attempt at the job that is known to be dead, see `take`.
+        parent: process that the job must not outlive; None for any.
+    """
+
+    def __init__(self, job: Job, dead: int | None = None, parent: int | None = None) -> None:
+        self.job = job
+        self.dead = dead
+        self.parent = parent
+        self.stopping = False
+
+    def run(self) -> str:
+        """Run the job unless it is done or somebody is at it; one of the keys of `EXIT_CODES`.
+
+        Raises:
+            ValueError: the folder holds something else than the job.
+        """
+        if self.job.done():
+            return DONE
+        attempt = take(self.job.folder, Watch(), self.dead)
+        if attempt is None:
+            return BUSY
+        outcome = STOPPED
+        try:
+            outcome = self._run_held(attempt)
+        finally:
+            attempt.end(outcome)
+        return outcome
+
+    def stop(self) -> None:
+        """Make `run` end the command and return; safe in a signal handler."""
+        self.stopping = True
+
+    def _run_held(self, attempt: Attempt) -> str:
+        if self.job.done():  # by somebody who let go of the folder since we looked
+            return DONE
+        if not all((self.job.work_dir / need / RECORD_NAME).is_file() for need in self.job.needs):
+            return NOT_READY
+        self.job.claim()
+        (self.job.folder / FAILED_NAME).unlink(missing_ok=True)
+        path = self.job.folder / LOG_NAME
+        with path.open("ab") as log:
+            start = log.tell()
+            process = subprocess.Popen(
+                [sys.executable, *self.job.command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # its own process group, so that its data loaders can be ended with it
+                start_new_session=True,
+                preexec_fn=_die_with_parent(),
+            )
+        try:
+            finished = self._wait(process, attempt)
+        finally:
+            _end(process)  # also what it has left behind, and when Slurm interrupts us
+        reason = self._failure(process.returncode)
+        if reason is None:
+            return DONE
+        # Slurm ends all processes of a job at once, the command maybe before us
+        if not finished or (process.returncode == -signal.SIGTERM and slurm_job()):
+            return STOPPED
+        with path.open("rb") as log:
+            log.seek(start)
+            lines = log.read().decode(errors="replace").splitlines()
+        failure = {
+            "job": self.job.name,
+            "command": list(self.job.command),
+            "attempt": attempt.number,
+            "reason": reason,
+            "log_tail": lines[-LOG_TAIL_LINES:],
+        }
+        write_json_atomic(failure, self.job.folder / FAILED_NAME)
+        return FAILED
+
+    def _wait(self, process: subprocess.Popen[bytes], attempt: Attempt) -> bool:
+        """Wait for the end of the command; False if it has to be ended."""
+        beat = time.monotonic()
+        while True:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(POLL_SECONDS)
+                return True
+            if self.stopping or self.parent not in (None, os.getppid()):
+                return False
+            if time.monotonic() - beat >= HEARTBEAT_SECONDS:
+                beat = time.monotonic()
+                if not attempt.beat():
+                    # We were suspended and given up: the job is another's, down to its files.
+                    process.kill()
+                    return False
+
+    def _failure(self, code: int) -> str | None:
+        """Why the job is not done. The record is a run's last act: with it, all else is well."""
+        try:
+            self.job.check_record()
+        except (ValueError, FileNotFoundError) as error:
+            if code:
+                return f"exit code {code}" if code > 0 else f"killed by signal {-code}"
+            return f"left no valid record: {error}"
+        return None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process and what it has started, politely first."""
+    if process.poll() is None:
+        _signal_group(process, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(TERMINATE_SECONDS)
+    _signal_group(process, signal.SIGKILL)
+    process.wait()
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
+    with suppress(ProcessLookupError):  # all of it may have ended by itself
+        os.killpg(process.pid, number)
+
+
+def _die_with_parent() -> Callable[[], None] | None:
+    """What the new process calls to be killed when this one is, whatever kills it (Linux)."""
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl
+    parent = os.getpid()
+
+    def ask() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before we could ask
+            os._exit(1)
+
+    return ask
+
+
+def main() -> int:
+    """Run the job on standard input; its outcome as an exit code."""
+    request = json.load(sys.stdin)
+    worker = Worker(Job.from_json(request["job"]), request["dead"], request["parent"])
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: worker.stop())
+    try:
+        return EXIT_CODES[worker.run()]
+    except (ValueError, OSError) as error:
+        print(f"{worker.job.name}: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())
