@@ -1,26 +1,38 @@
 #!/usr/bin/env python
-"""Table or report of what a suite has measured so far, from the records in its work dir."""
+"""Tables and report of what the records in a folder hold, beside the published numbers."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from rich.console import Console
 
 from mae_bench.cli import run_command
+from mae_bench.files import write_atomic
+from mae_bench.results.compare import changes, comparison_grid
+from mae_bench.results.export import tables_csv
+from mae_bench.results.grid import Grid, latex_document
+from mae_bench.results.paper import measured_tables
 from mae_bench.results.report import write_report
-from mae_bench.results.table import build_table, read_layout, read_records
+from mae_bench.results.table import build_table, find_layouts, records_below, scan_records
 
 
 def parse_args() -> argparse.Namespace:
     """Options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("work_dir", help="--work-dir of tools/run_suite.py")
+    parser.add_argument("dir", help="work dir of a suite, of several, or of single runs")
     parser.add_argument(
         "--format",
-        choices=["md", "csv", "html"],
-        help="without it, a table on the terminal",
+        choices=["md", "csv", "latex", "html"],
+        help="without it, tables on the terminal",
     )
-    parser.add_argument("--out", help="file to write; md and csv go to the terminal without it")
+    parser.add_argument("--out", help="file to write; without it to the terminal, html to DIR")
+    parser.add_argument(
+        "--compare",
+        nargs=2,
+        metavar=("A", "B"),
+        help="instead: which tasks moved from initialisation A to B, beyond the spread of seeds",
+    )
     return parser.parse_args()
 
 
@@ -28,20 +40,51 @@ def main() -> None:
     """Read, draw, write."""
     args = parse_args()
     if args.format is None and args.out:
-        raise ValueError("--out needs --format md, csv or html")
+        raise ValueError("--out needs --format md, csv, latex or html")
+    if args.compare and args.format == "csv":
+        raise ValueError("--compare has no csv; use --format md, latex or html")
+    if not Path(args.dir).is_dir():
+        raise FileNotFoundError(f"{args.dir}: no such folder")
+    records, problems = scan_records(args.dir)
+    layouts = find_layouts(args.dir)
+    suites = {
+        folder: build_table(layout, records_below(folder, records))
+        for folder, layout in layouts.items()
+    }
+    papers, wrong_cells = measured_tables(records)
+    for problem in [*problems, *wrong_cells]:
+        print(f"skipped: {problem}", file=sys.stderr)
+    if not suites and not papers and not args.compare:
+        raise ValueError(
+            f"{args.dir}: no table to make: {len(records)} records, no suite, and none whose "
+            "config says what it reproduces (docs/report.md)"
+        )
     if args.format == "html":
-        print(write_report(args.work_dir, args.out or Path(args.work_dir, "report.html")))
+        out = args.out or Path(args.dir, "report.html")
+        print(write_report(args.dir, out, tuple(args.compare) if args.compare else None))
         return
-    table = build_table(read_layout(args.work_dir), read_records(args.work_dir))
+    grids = [table.grid() for table in suites.values()] + [paper.grid() for paper in papers]
+    if args.compare:
+        found = changes(*args.compare, layouts, records)
+        grids = [comparison_grid(*args.compare, found)]
     if args.format is None:
-        Console().print(table.rich())
+        for grid in grids:
+            Console().print(grid.rich())
         return
-    text = table.markdown() if args.format == "md" else table.csv()
+    if args.format == "csv":
+        text = tables_csv(suites, papers, records)
+    else:
+        text = latex_document(grids) if args.format == "latex" else markdown(grids)
     if args.out:
-        Path(args.out).write_text(text, encoding="utf-8")
+        write_atomic(text.encode(), args.out)
         print(args.out)
     else:
         print(text, end="")
+
+
+def markdown(grids: list[Grid]) -> str:
+    """All tables, each with its heading and footnotes."""
+    return "\n".join(grid.markdown_section() for grid in grids)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Loss and validation curves from the scalars that MMEngine writes, drawn as SVG."""
 
+import hashlib
 import io
 import json
 import re
@@ -14,9 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 # Wong, "Points of view: Color blindness", Nature Methods 8 (2011): blue, orange, green, purple;
-# they stand out on white and on black. Line styles tell them apart without colour.
+# they stand out on white and on black. Line styles and markers tell them apart without colour.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7")
 LINE_STYLES = ("-", "--", "-.", ":")
+MARKERS = ("o", "s", "^", "D")
 # stands for the colour of the surrounding text, so that a drawing follows light and dark
 TEXT_COLOUR = "#012345"
 
@@ -88,7 +90,8 @@ def draw_curves(
     """
     coloured = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
     # text stays text, and ids are the same in every run but differ between drawings of a page
-    options: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": title, "font.size": 9}
+    salt = hashlib.sha256(repr((title, curves)).encode()).hexdigest()
+    options: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": salt, "font.size": 9}
     options |= dict.fromkeys(coloured, TEXT_COLOUR)
     with rc_context(options):
         figure = Figure(figsize=(4.2, 2.6), layout="constrained")
@@ -101,14 +104,17 @@ def draw_curves(
                     x,
                     y,
                     color=COLOURS[style % len(COLOURS)],
-                    linestyle=LINE_STYLES[style % len(LINE_STYLES)],
-                    marker="o" if len(x) < 20 else None,
-                    markersize=3,
+                    linestyle=LINE_STYLES[(style + style // len(COLOURS)) % len(LINE_STYLES)],
+                    marker=MARKERS[style % len(MARKERS)] if len(x) < 20 else None,
+                    markersize=4,
                     linewidth=1.4,
                     label=label if index == 0 else None,
                 )
         axes.set(title=title, xlabel=x_label, ylabel=y_label)
-        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True))
+        whole = all(
+            float(x).is_integer() for runs in curves.values() for c in runs for x in c.points
+        )
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=whole))
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
         axes.legend(frameon=False)

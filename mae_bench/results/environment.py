@@ -38,12 +38,15 @@ def package_versions() -> dict[str, str]:
 def git_revision(folder: str | Path = Path(__file__).parent) -> str | None:
     """Commit of the checkout that holds `folder`, with ``-dirty`` where tracked files differ.
 
-    None where there is no checkout, no commit or no git.
+    None where there is no checkout, no commit or no git, or where the checkout around `folder` does
+    not track it: an environment inside somebody's project says nothing about our code.
     """
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40"]
-    command += ["--exclude=*"]  # the hash itself, not the nearest tag
+    git = ["git", "-C", str(folder)]
+    # the hash itself, not the nearest tag
+    describe = [*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        result = subprocess.run(command, capture_output=True, text=True, check=True)
+        for command in ([*git, "ls-files", "--error-unmatch", "."], describe):
+            result = subprocess.run(command, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return result.stdout.strip()

@@ -1,11 +1,11 @@
 """One finished run is one ``record.json``, written atomically as the last act of the run.
 
-Schema (version 1), one JSON object; every key is present:
+Schema (version 2), one JSON object; every key is present:
 
 =================== ==================== ========================================================
 key                 type                 meaning
 =================== ==================== ========================================================
-schema_version      int                  1
+schema_version      int                  2
 task                str                  task label of the suite, e.g. ``"finetune"``
 initialisation      str                  what the backbone started from, e.g. ``"MAE"``
 metrics             {str: number|null}   metric name -> value; null where it was not finite
@@ -13,7 +13,9 @@ config_file         str                  config as it was named on the command l
 config_sha256       str                  SHA-256 of the resolved config, see `config_sha256`
 overrides           {str: any}           ``--cfg-options`` of the run
 seed                int or null          random seed, null where none was set
-checkpoint          object or null       ``file``, ``sha256``, ``report`` (how its tensors loaded)
+checkpoint          object or null       ``file``, ``sha256``, ``report`` (how its tensors loaded),
+                                         and, where the file says so of itself, ``metadata``:
+                                         ``method``, ``data``, ``epochs``
 run_card            object               effective batch, learning rate, precision, parameters, ...
 data_counts         {str: int}           samples per split, e.g. ``{"train": 640, "val": 160}``
 versions            {str: str}           of the packages that decide the number
@@ -23,24 +25,33 @@ started, finished   str                  ISO 8601 with time zone
 duration_seconds    number               wall-clock time of the run
 peak_memory_mib     number or null       GPU memory allocated, or resident memory on a CPU (MiB)
 status              str                  ``"completed"`` or ``"failed"``
+reproduces          list of object       published cells the config stands for, see `cells`
+exported            object or null       ``file``, ``sha256`` of the checkpoint the run has left
 =================== ==================== ========================================================
+
+Version 1 had neither ``reproduces`` nor ``exported`` nor ``checkpoint.metadata``; it is still read,
+as a record that says nothing of them.
 """
 
+import copy
 import dataclasses
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from ..files import write_json_atomic
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+# keys that a later version added -> what a record of an earlier one says by leaving them out
+_ADDED: dict[int, dict[str, Any]] = {2: {"reproduces": [], "exported": None}}
 RECORD_NAME = "record.json"
 STATUSES = ("completed", "failed")
 CHECKPOINT_KEYS = ("file", "sha256", "report")
+EXPORTED_KEYS = ("file", "sha256")
 _NUMBER = (int, float)
 _TYPES: dict[str, tuple[type, ...]] = {
     "task": (str,),
@@ -61,6 +72,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "duration_seconds": _NUMBER,
     "peak_memory_mib": (*_NUMBER, type(None)),
     "status": (str,),
+    "reproduces": (list,),
+    "exported": (dict, type(None)),
 }
 
 
@@ -89,6 +102,8 @@ class Record:
     duration_seconds: float
     peak_memory_mib: float | None
     status: str = "completed"
+    reproduces: list[dict[str, Any]] = field(default_factory=list)
+    exported: dict[str, str] | None = None
 
 
 def write_record(record: Record, path: str | Path) -> Path:
@@ -119,6 +134,7 @@ def read_record(path: str | Path) -> Record:
         data = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:  # both UnicodeDecodeError and JSONDecodeError
         raise ValueError(f"{path}: not a record, unreadable as JSON ({error})") from None
+    _upgrade(data)
     _validate(data, path)
     del data["schema_version"]
     data["metrics"] = {
@@ -140,6 +156,16 @@ def config_sha256(config_file: str | Path, overrides: dict[str, Any] | None = No
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _upgrade(data: Any) -> None:
+    """Bring what an earlier version wrote to the present schema; `_validate` checks the result."""
+    if not isinstance(data, dict) or data.get("schema_version") not in range(1, SCHEMA_VERSION):
+        return
+    for version in range(data["schema_version"] + 1, SCHEMA_VERSION + 1):
+        for key, value in _ADDED[version].items():
+            data.setdefault(key, copy.copy(value))
+    data["schema_version"] = SCHEMA_VERSION
+
+
 def _validate(data: Any, path: Path) -> None:
     """Raise ValueError naming `path` and the key where `data` is not a record of this schema."""
     if not isinstance(data, dict) or "schema_version" not in data:
@@ -147,7 +173,7 @@ def _validate(data: Any, path: Path) -> None:
     if data["schema_version"] != SCHEMA_VERSION:
         raise ValueError(
             f"{path}: key 'schema_version' is {data['schema_version']!r}, "
-            f"this version of mae_bench reads {SCHEMA_VERSION}"
+            f"this version of mae_bench reads 1 to {SCHEMA_VERSION}"
         )
     if unknown := sorted(data.keys() - _TYPES.keys() - {"schema_version"}):
         raise ValueError(f"{path}: unknown key '{unknown[0]}'")
@@ -161,9 +187,13 @@ def _validate(data: Any, path: Path) -> None:
     for name, value in data["metrics"].items():
         if value is not None and (not isinstance(value, _NUMBER) or isinstance(value, bool)):
             raise ValueError(f"{path}: key 'metrics.{name}' is {value!r}, not a number")
-    for key in CHECKPOINT_KEYS if data["checkpoint"] is not None else ():
-        if key not in data["checkpoint"]:
-            raise ValueError(f"{path}: key 'checkpoint.{key}' is missing")
+    for name, keys in (("checkpoint", CHECKPOINT_KEYS), ("exported", EXPORTED_KEYS)):
+        for key in keys if data[name] is not None else ():
+            if key not in data[name]:
+                raise ValueError(f"{path}: key '{name}.{key}' is missing")
+    for index, entry in enumerate(data["reproduces"]):
+        if not isinstance(entry, dict):
+            raise ValueError(f"{path}: key 'reproduces.{index}' is no object")
     for key in ("started", "finished"):
         try:
             datetime.fromisoformat(data[key])

@@ -1,23 +1,37 @@
-"""One HTML file with everything a suite has measured: it needs no other file and no network."""
+"""One HTML file with everything a work dir has measured: it needs no other file and no network."""
 
-import base64
+import dataclasses
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from .curves import Curve, Scalars, draw_curves, read_scalars
+from ..files import write_atomic
+from . import figures
+from .cells import ancestors
+from .compare import changes, comparison_grid
+from .curves import read_scalars
+from .grid import Grid
+from .paper import MeasuredTable, measured_tables
+from .pictures import Comparison, comparisons, reconstructions
 from .record import Record
-from .table import Column, Layout, Table, build_table, read_layout, read_records
+from .table import (
+    BASELINE,
+    Column,
+    Layout,
+    Table,
+    build_table,
+    find_layouts,
+    records_below,
+    scan_records,
+)
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
-RECONSTRUCTIONS_NAME = "reconstructions.png"
 FAILED_NAME = "failed.json"
-PICTURES = 4  # of each initialisation and task; more would make the file large
 
 
 @dataclass(frozen=True)
@@ -26,64 +40,71 @@ class Run:
 
     name: str
     record: Record
+    ancestors: Sequence[str] = ()
 
     @property
     def anchor(self) -> str:
         """Id of the run's section."""
-        return "run-" + re.sub(r"[^A-Za-z0-9_-]", "-", self.name)
+        return anchor(self.name)
+
+    @property
+    def json(self) -> str:
+        """The whole record, for reading."""
+        return json.dumps(dataclasses.asdict(self.record), indent=2)
 
 
 @dataclass(frozen=True)
-class Picture:
-    """An inlined image with its text for those who do not see it."""
+class Part:
+    """What one suite, or all runs that belong to none, contribute."""
 
-    uri: str
-    alt: str
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Pictures of one task: for each sample one picture per label, in the order of `labels`."""
-
-    title: str
-    labels: list[str]
-    samples: list[list[Picture]]
+    layout: Layout
+    table: Table | None
+    links: Mapping[tuple[str, Column], list[Run]]
+    curves: Sequence[tuple[str, list[Markup]]]
+    plots: Sequence[tuple[str, list[Markup]]]
+    comparisons: Sequence[Comparison]
 
 
-def write_report(work_dir: str | Path, out: str | Path) -> Path:
-    """Write the report of a suite's work dir to `out` and return that path.
+def write_report(
+    work_dir: str | Path, out: str | Path, compare: tuple[str, str] | None = None
+) -> Path:
+    """Write the report of a work dir to `out` and return that path.
+
+    Args:
+        work_dir: of a suite, of several, or of single runs.
+        out: HTML file.
+        compare: initialisations to compare; without it each one with the baseline.
 
     Raises:
-        FileNotFoundError: `work_dir` is no work dir of a suite.
-        ValueError: a file in it is not what its name says.
+        ValueError: a suite's layout in it is unreadable, or has no such initialisation.
     """
     work_dir, out = Path(work_dir), Path(out)
-    layout = read_layout(work_dir)
-    records = read_records(work_dir)
-    runs = [Run(name, record) for name, record in records.items()]
-    scalars = {run.name: read_scalars(work_dir / run.name) for run in runs}
+    records, problems = scan_records(work_dir)
+    layouts = find_layouts(work_dir)
+    papers, wrong_cells = measured_tables(records)
+    runs = [Run(name, record, ancestors(name, records)) for name, record in records.items()]
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    table = build_table(layout, records)
+    layout_names = [layout.name for layout in layouts.values()]
     html = template.render(
-        layout=layout,
-        table=table,
-        links=_links(table, runs),
+        title=layout_names[0] if len(layout_names) == 1 else work_dir.resolve().name,
+        parts=_parts(work_dir, layouts, records, papers),
+        papers=[(f"table-{index}", paper.grid()) for index, paper in enumerate(papers)],
+        paper_figures=figures.scaling_of_table_3(papers),
+        changes=_changes(compare, layouts, records),
         runs=runs,
         failures=_failures(work_dir),
-        reconstructions=_reconstructions(work_dir, runs),
-        curves=_curves(layout, runs, scalars),
-        comparisons=_comparisons(work_dir, layout, runs),
+        problems=[*problems, *wrong_cells],
+        reconstructions=reconstructions(work_dir, records),
         versions=_versions(runs),
         devices=sorted({run.record.device for run in runs}),
         total=clock(sum(run.record.duration_seconds for run in runs)),
         clock=clock,
-        pretty=lambda value: json.dumps(value, indent=2),
+        anchor=anchor,
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(html, encoding="utf-8")
+    write_atomic(html.encode(), out)
     return out
 
 
@@ -94,20 +115,102 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def _links(table: Table, runs: list[Run]) -> dict[tuple[str, Column], list[Run]]:
+def anchor(name: str) -> str:
+    """Id of the section of run `name`."""
+    return "run-" + re.sub(r"[^A-Za-z0-9_-]", "-", name)
+
+
+def _parts(
+    work_dir: Path,
+    layouts: Mapping[str, Layout],
+    records: dict[str, Record],
+    papers: Sequence[MeasuredTable],
+) -> list[Part]:
+    """One part for each suite, and one for the runs outside of all suites."""
+    found = []
+    outside = dict(records)
+    for folder, layout in layouts.items():
+        own = records_below(folder, records)
+        for name in own:
+            outside.pop(name, None)
+        found.append(_part(work_dir, layout, build_table(layout, own), own, papers))
+    if outside:
+        found.append(_part(work_dir, _layout_of(outside), None, outside, papers))
+    return found
+
+
+def _part(
+    work_dir: Path,
+    layout: Layout,
+    table: Table | None,
+    records: dict[str, Record],
+    papers: Sequence[MeasuredTable],
+) -> Part:
+    columns, labels = layout.columns, layout.initialisations
+    logs = {name: read_scalars(work_dir / name) for name in records}
+    plots = {
+        "Scaling": figures.scaling(columns, labels, records),
+        "Partial fine-tuning": figures.partial_fine_tuning(columns, labels, records, papers),
+        "Accuracy by severity": figures.severity(labels, records),
+        "Speed against accuracy": figures.speed(columns, labels, records),
+    }
+    return Part(
+        layout=layout,
+        table=table,
+        links=_links(table, records) if table else {},
+        curves=figures.training_curves(columns, labels, records, logs),
+        plots=[(title, drawings) for title, drawings in plots.items() if drawings],
+        comparisons=comparisons(
+            work_dir, records, list(dict.fromkeys(column.task for column in columns)), labels
+        ),
+    )
+
+
+def _layout_of(records: Mapping[str, Record]) -> Layout:
+    """Columns and labels of runs that belong to no suite: what their configs reproduce."""
+    columns = {}
+    for record in records.values():
+        for entry in record.reproduces:
+            metric = entry.get("metric")
+            if metric in record.metrics:
+                title = f"{record.task}, {metric}"
+                column = Column(record.task, metric, title, entry.get("scale", 1))
+                columns[record.task, metric] = column
+    labels = list(dict.fromkeys(record.initialisation for record in records.values()))
+    return Layout("Single runs", labels, list(columns.values()))
+
+
+def _links(table: Table, records: Mapping[str, Record]) -> dict[tuple[str, Column], list[Run]]:
     """Runs behind each cell, by seed."""
     return {
         (row.label, column): sorted(
             (
-                run
-                for run in runs
-                if (run.record.initialisation, run.record.task) == (row.label, column.task)
+                Run(name, record)
+                for name, record in records.items()
+                if (record.initialisation, record.task) == (row.label, column.task)
             ),
             key=lambda run: -1 if run.record.seed is None else run.record.seed,
         )
         for row in table.rows
         for column in table.layout.columns
     }
+
+
+def _changes(
+    compare: tuple[str, str] | None, layouts: Mapping[str, Layout], records: dict[str, Record]
+) -> list[Grid]:
+    """What was asked for, or every initialisation of a suite against its baseline."""
+    if compare:
+        return [comparison_grid(*compare, changes(*compare, layouts, records))]
+    found = []
+    for folder, layout in layouts.items():
+        own = records_below(folder, records)
+        present = {record.initialisation for record in own.values()}
+        for label in layout.initialisations:
+            if label != BASELINE and {label, BASELINE} <= present:
+                moved = changes(BASELINE, label, {".": layout}, own)
+                found.append(comparison_grid(BASELINE, label, moved))
+    return found
 
 
 def _failures(work_dir: Path) -> dict[str, str]:
@@ -118,112 +221,7 @@ def _failures(work_dir: Path) -> dict[str, str]:
     }
 
 
-def _reconstructions(work_dir: Path, runs: list[Run]) -> list[tuple[str, Picture]]:
-    found = []
-    for run in runs:
-        path = work_dir / run.name / RECONSTRUCTIONS_NAME
-        if path.is_file():
-            alt = f"Masked, reconstructed and original pictures of {run.name}"
-            found.append((run.name, Picture(_data_uri(path), alt)))
-    return found
-
-
-def _curves(
-    layout: Layout, runs: list[Run], scalars: dict[str, Scalars]
-) -> list[tuple[str, list[Markup]]]:
-    """(task, drawings): training loss and each metric of the table, initialisations together."""
-    styles = {label: index for index, label in enumerate(layout.initialisations)}
-    tasks = list(dict.fromkeys(["pretrain", *(column.task for column in layout.columns)]))
-    found = []
-    for task in tasks:
-        of_task = [(run, scalars[run.name]) for run in runs if run.record.task == task]
-        drawings = []
-        losses = _by_label(
-            layout, ((run, logged.loss) for run, logged in of_task if logged.loss.points)
-        )
-        if losses:
-            drawings.append(
-                draw_curves(losses, styles, f"{task}: training loss", "iteration", "loss")
-            )
-        for column in layout.columns:
-            if column.task != task:
-                continue
-            metrics = _by_label(
-                layout,
-                (
-                    (run, logged.metrics[column.metric].scaled(column.scale))
-                    for run, logged in of_task
-                    if column.metric in logged.metrics
-                ),
-            )
-            if metrics and losses:  # without training there is one point and no curve
-                unit = next(logged.val_unit for _, logged in of_task)
-                title = f"{task}: {column.title}"
-                drawings.append(draw_curves(metrics, styles, title, unit, column.heading))
-        if drawings:
-            found.append((task, drawings))
-    return found
-
-
-def _by_label(layout: Layout, pairs: Iterable[tuple[Run, Curve]]) -> dict[str, list[Curve]]:
-    """Curves of runs by their initialisation, in the order of the table."""
-    values: dict[str, list[Curve]] = {label: [] for label in layout.initialisations}
-    for run, value in pairs:
-        if run.record.initialisation in values:
-            values[run.record.initialisation].append(value)
-    return {label: found for label, found in values.items() if found}
-
-
-def _comparisons(work_dir: Path, layout: Layout, runs: list[Run]) -> list[Comparison]:
-    """Drawn predictions of the last evaluation, the same sample side by side, of the first seed."""
-    found = []
-    for task in dict.fromkeys(column.task for column in layout.columns):
-        pictures: dict[str, dict[str, Path]] = {}
-        for label in layout.initialisations:
-            run = next(
-                (
-                    run
-                    for run in runs
-                    if (run.record.initialisation, run.record.task) == (label, task)
-                ),
-                None,
-            )
-            drawn = _drawn(work_dir, run) if run else {}
-            if drawn:
-                pictures[label] = drawn
-        if not pictures:
-            continue
-        common = set.intersection(*(set(drawn) for drawn in pictures.values()))
-        samples = [
-            [
-                Picture(_data_uri(pictures[label][name]), f"{task}, {label}: {name}")
-                for label in pictures
-            ]
-            for name in sorted(common, key=_step_and_name)[:PICTURES]
-        ]
-        if samples:
-            found.append(Comparison(task, list(pictures), samples))
-    return found
-
-
-def _drawn(work_dir: Path, run: Run) -> dict[str, Path]:
-    """Pictures by file name; MMEngine ends the name with the step it was drawn at."""
-    # a validation in the middle of training shows a model that nobody has a number of
-    last = run.record.run_card.get("iterations", 0)
-    folder = work_dir / run.name
-    return {
-        path.name: path
-        for path in sorted(folder.glob("*/vis_data/vis_image/*.png"))
-        if _step_and_name(path.name)[0] >= last
-    }
-
-
-def _step_and_name(name: str) -> tuple[int, str]:
-    match = re.search(r"_(\d+)\.png$", name)
-    return (int(match[1]) if match else 0, name)
-
-
-def _versions(runs: list[Run]) -> dict[str, str]:
+def _versions(runs: Sequence[Run]) -> dict[str, str]:
     """Package -> version, or all of them where runs differ."""
     found: dict[str, set[str]] = {}
     for run in runs:
@@ -231,7 +229,3 @@ def _versions(runs: list[Run]) -> dict[str, str]:
         for name, version in {**run.record.versions, "git revision": revision}.items():
             found.setdefault(name, set()).add(version)
     return {name: ", ".join(sorted(versions)) for name, versions in found.items()}
-
-
-def _data_uri(path: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()

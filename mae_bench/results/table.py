@@ -4,25 +4,26 @@ A cell is the mean over seeds, with the sample standard deviation (divisor n - 1
 on. A cell without a run is empty.
 """
 
-import csv
-import io
 import json
+import logging
 import math
 import statistics
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
 
-from rich.box import SIMPLE_HEAD
-from rich.markup import escape
 from rich.table import Table as RichTable
 
 from ..files import write_json_atomic
+from .grid import DOWN, MINUS, PLUS_MINUS, Grid, GridCell, GridRow
 from .record import RECORD_NAME, Record, read_record
 
 LAYOUT_NAME = "suite.json"  # what a work dir is the result of
 BASELINE = "random"  # initialisation that differences are taken to
-PLUS_MINUS, MINUS, DOWN = "\u00b1", "\u2212", "\u2193"
+RECORD_SUFFIX = ".record.json"  # of records with names of their own
+ABOUT = (
+    f"Mean over seeds {PLUS_MINUS} sample standard deviation; {DOWN}: lower is better; bold: best "
+    "of the column. Differences are between runs of the same seed."
+)
 
 
 @dataclass(frozen=True)
@@ -71,13 +72,13 @@ class Cell:
             return math.nan
         return statistics.stdev(self.values.values())
 
-    def text(self, signed: bool = False) -> str:
+    def text(self, signed: bool = False, digits: int = 1) -> str:
         """``"45.3 ± 0.4"``, ``"45.3"``, or nothing without a run."""
         if self.mean is None:
             return ""
-        text = f"{self.mean:+.1f}" if signed else f"{self.mean:.1f}"
+        text = f"{self.mean:{'+' if signed else ''}.{digits}f}"
         if self.std is not None:
-            text += f" {PLUS_MINUS} {self.std:.1f}"
+            text += f" {PLUS_MINUS} {self.std:.{digits}f}"
         return text.replace("-", MINUS)
 
 
@@ -109,45 +110,23 @@ class Table:
     layout: Layout
     rows: list[Row]
 
+    def grid(self) -> Grid:
+        """The table as text."""
+        rows = []
+        for row in self.rows:
+            cells = [
+                GridCell(text, cell.best) for cell, text in zip(row.cells, row.texts(), strict=True)
+            ]
+            rows.append(GridRow(row.label, [*cells, GridCell(row.seeds)], row.difference))
+        return Grid(self.layout.name, ABOUT, self._headings(), rows)
+
     def markdown(self) -> str:
         """GitHub-flavoured Markdown; the best of a column is bold."""
-        lines = [_markdown_row(self._headings())]
-        lines.append("|---|" + "---:|" * (len(self.layout.columns) + 1))
-        for row in self.rows:
-            texts = [
-                f"**{text}**" if cell.best else text
-                for cell, text in zip(row.cells, row.texts(), strict=True)
-            ]
-            lines.append(_markdown_row([row.label, *texts, row.seeds]))
-        return "\n".join(lines) + "\n"
-
-    def csv(self) -> str:
-        """One line per initialisation and metric, at full precision; no differences."""
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(["initialisation", "task", "metric", "title", "mean", "std", "seeds"])
-        for row in self.rows:
-            if row.difference:
-                continue
-            for column, cell in zip(self.layout.columns, row.cells, strict=True):
-                numbers = ["" if x is None else x for x in (cell.mean, cell.std)]
-                names = [row.label, column.task, column.metric, column.title]
-                writer.writerow([*names, *numbers, len(cell.values)])
-        return out.getvalue()
+        return self.grid().markdown()
 
     def rich(self) -> RichTable:
         """Table for a terminal."""
-        table = RichTable(title=escape(self.layout.name), box=SIMPLE_HEAD)
-        for index, heading in enumerate(self._headings()):
-            justify: Literal["left", "right"] = "right" if index else "left"
-            table.add_column(escape(heading), justify=justify, overflow="fold", no_wrap=not index)
-        for row in self.rows:
-            texts = [
-                f"[bold green]{text}[/]" if cell.best else text
-                for cell, text in zip(row.cells, row.texts(), strict=True)
-            ]
-            table.add_row(row.label, *texts, row.seeds, style="dim" if row.difference else None)
-        return table
+        return self.grid().rich()
 
     def _headings(self) -> list[str]:
         return ["initialisation", *(column.heading for column in self.layout.columns), "seeds"]
@@ -177,17 +156,56 @@ def read_layout(work_dir: str | Path) -> Layout:
 
 
 def read_records(work_dir: str | Path) -> dict[str, Record]:
-    """Completed records below `work_dir`: job name (folder relative to it) -> record.
+    """Completed records below `work_dir`: run name (folder relative to it) -> record.
 
-    Raises:
-        ValueError: a file named ``record.json`` is not a record.
+    A file that is no record is named in a warning and skipped.
+    """
+    records, problems = scan_records(work_dir)
+    for problem in problems:
+        logging.getLogger(__name__).warning("skipped: %s", problem)
+    return records
+
+
+def scan_records(work_dir: str | Path) -> tuple[dict[str, Record], list[str]]:
+    """As `read_records`, and what is wrong with each file that was skipped, which it names.
+
+    Records are files named ``record.json``, whose run is named after their folder, or that end in
+    ``.record.json``, whose run is named after them.
     """
     work_dir = Path(work_dir)
-    records = {
-        path.parent.relative_to(work_dir).as_posix(): read_record(path)
-        for path in sorted(work_dir.rglob(RECORD_NAME))
+    records: dict[str, Record] = {}
+    problems: list[str] = []
+    for path in sorted({*work_dir.rglob(RECORD_NAME), *work_dir.rglob(f"*{RECORD_SUFFIX}")}):
+        name = path.relative_to(work_dir).as_posix()
+        try:
+            record = read_record(path)
+        except (ValueError, OSError) as error:
+            problems.append(" ".join(str(error).split()))
+            continue
+        if record.status == "completed":
+            own_name = name.removesuffix(RECORD_SUFFIX).removesuffix(RECORD_NAME).rstrip("/")
+            records[own_name or work_dir.resolve().name] = record
+    return records, problems
+
+
+def find_layouts(work_dir: str | Path) -> dict[str, Layout]:
+    """Folder of each suite in `work_dir`, relative to it, -> its layout.
+
+    Raises:
+        ValueError: a layout is unreadable.
+    """
+    work_dir = Path(work_dir)
+    folders = sorted(path.parent for path in work_dir.rglob(LAYOUT_NAME))
+    return {folder.relative_to(work_dir).as_posix(): read_layout(folder) for folder in folders}
+
+
+def records_below(folder: str, records: dict[str, Record]) -> dict[str, Record]:
+    """Those of `records` whose run is in `folder`; ``"."`` is all of them."""
+    return {
+        name: record
+        for name, record in records.items()
+        if folder == "." or name.startswith(f"{folder}/")
     }
-    return {name: record for name, record in records.items() if record.status == "completed"}
 
 
 def build_table(layout: Layout, records: dict[str, Record]) -> Table:
@@ -245,7 +263,3 @@ def _difference(values: _Values, label: str, column: Column) -> Cell:
     own = values.get((label, column), {})
     baseline = values.get((BASELINE, column), {})
     return Cell({seed: own[seed] - baseline[seed] for seed in own if seed in baseline})
-
-
-def _markdown_row(texts: list[str]) -> str:
-    return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"

@@ -1,8 +1,10 @@
 """Records and a finished work dir, made by hand."""
 
+import copy
 import json
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +21,12 @@ RECORD = Record(
     config_sha256="ab" * 32,
     overrides={"randomness.seed": 0},
     seed=0,
-    checkpoint={"file": "w.safetensors", "sha256": "cd" * 32, "report": {"loaded": 50}},
+    checkpoint={
+        "file": "w.safetensors",
+        "sha256": "cd" * 32,
+        "report": {"loaded": 50},
+        "metadata": {"method": "mae", "data": "imagenet-1k", "epochs": 1600},
+    },
     run_card={"effective_batch": 64, "iterations": 100},
     data_counts={"train": 640},
     versions={"torch": "2.0"},
@@ -52,6 +59,29 @@ def png() -> bytes:
 def record() -> Record:
     """A record with every field filled."""
     return RECORD
+
+
+@pytest.fixture
+def coco_run(record) -> Callable[..., Record]:
+    """A COCO run of the published recipe of ViT-B; the arguments replace fields."""
+
+    def make(box: float, mask: float = 0.449, **changes: object) -> Record:
+        card = {"iterations": 184_375, "effective_batch": 64, "trained_blocks": 12.0}
+        fields = {
+            "task": "mask_rcnn",
+            "metrics": {"coco/bbox_mAP": box, "coco/segm_mAP": mask},
+            "config_file": "configs/det/b.py",
+            "checkpoint": copy.deepcopy(RECORD.checkpoint),
+            "run_card": card,
+            "data_counts": {"train": 117_266, "val": 5_000},
+            "reproduces": [
+                dict(table="Table 4", column="APbox ViT-B", metric="coco/bbox_mAP", scale=100),
+                dict(table="Table 4", column="APmask ViT-B", metric="coco/segm_mAP", scale=100),
+            ],
+        }
+        return replace(record, **(fields | changes))
+
+    return make
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import re
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def test_what_is_written_is_read(record, tmp_path):
     assert read_record(path) == record
     assert [file.name for file in path.parent.iterdir()] == ["record.json"]
     data = json.loads(path.read_text())
-    assert data["schema_version"] == 1
+    assert data["schema_version"] == 2
     assert data["metrics"] == {"accuracy/top1": 61.5}
 
 
@@ -46,7 +47,7 @@ def test_number_that_is_not_finite_is_null_in_the_file_and_nan_here(record, tmp_
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("schema_version", 2, "key 'schema_version' is 2"),
+        ("schema_version", 3, "key 'schema_version' is 3"),
         ("colour", "red", "unknown key 'colour'"),
         ("task", None, "key 'task' is NoneType, not str"),
         ("seed", True, "key 'seed' is bool"),
@@ -55,12 +56,28 @@ def test_number_that_is_not_finite_is_null_in_the_file_and_nan_here(record, tmp_
         ("checkpoint", {"file": "a", "report": None}, "key 'checkpoint.sha256' is missing"),
         ("started", "yesterday", "key 'started' is no ISO 8601 time"),
         ("status", "fine", "key 'status' is 'fine'"),
+        ("reproduces", ["Table 4"], "key 'reproduces.0' is no object"),
+        ("exported", {"file": "a"}, "key 'exported.sha256' is missing"),
     ],
 )
 def test_wrong_value_is_named_with_its_file(record, tmp_path, key, value, message):
     path = write_record(record, tmp_path / "record.json")
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
     with pytest.raises(ValueError, match=re.escape(f"{path}: {message}")):
+        read_record(path)
+
+
+def test_record_of_version_1_is_read(record, tmp_path):
+    path = write_record(record, tmp_path / "record.json")
+    data = json.loads(path.read_text())
+    assert data["schema_version"] == 2
+    old = {k: v for k, v in data.items() if k not in ("reproduces", "exported")}
+    path.write_text(json.dumps(old | {"schema_version": 1}))
+    assert read_record(path) == replace(record, reproduces=[], exported=None)
+    # what version 1 had is as required as ever
+    del old["seed"]
+    path.write_text(json.dumps(old | {"schema_version": 1}))
+    with pytest.raises(ValueError, match="key 'seed' is missing"):
         read_record(path)
 
 
@@ -125,6 +142,16 @@ def test_environment_fields(tmp_path):
     assert versions["torch"] == torch.__version__.split("+")[0]
     assert versions["mmengine"] == mmengine.__version__
     assert git_revision(tmp_path) is None
+    # an environment inside somebody's checkout: that revision is not ours
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=b"]
+    (tmp_path / "installed").mkdir()
+    (tmp_path / "installed/module.py").touch()
+    (tmp_path / "own.py").touch()
+    for command in (["init", "-q"], ["add", "own.py"], ["commit", "-qm", "c"]):
+        subprocess.run([*git, *command], check=True)
+    assert git_revision(tmp_path / "installed") is None
+    head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True).stdout
+    assert git_revision(tmp_path) == head.strip()
     if not torch.cuda.is_available():
         before = peak_memory_mib()
         block = bytearray(b"x") * (200 * 2**20)

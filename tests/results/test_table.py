@@ -8,12 +8,17 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from mae_bench.results.export import tables_csv
+from mae_bench.results.record import write_record
 from mae_bench.results.table import (
     Column,
     Layout,
     build_table,
+    find_layouts,
     read_layout,
     read_records,
+    records_below,
+    scan_records,
     write_layout,
 )
 
@@ -60,17 +65,17 @@ def test_markdown_by_hand(records):
     )
 
 
-def test_csv_keeps_precision_and_leaves_missing_empty(records):
-    rows = list(csv.DictReader(io.StringIO(build_table(LAYOUT, records).csv())))
-    assert len(rows) == 6
-    by_key = {(row["initialisation"], row["metric"]): row for row in rows}
+def test_csv_keeps_precision_and_has_no_line_without_a_run(records):
+    text = tables_csv({".": build_table(LAYOUT, records)}, [], records)
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert len(rows) == 5  # of six cells random has no detection
+    by_key = {(row["row"], row["metric"]): row for row in rows}
     mae = by_key["MAE", "top1"]
-    assert float(mae["mean"]) == 61.5
+    assert float(mae["measured"]) == 61.5
     assert float(mae["std"]) == pytest.approx(math.sqrt(4.5), rel=1e-12)
-    assert mae["seeds"] == "2"
-    assert float(by_key["MAE", "error"]["mean"]) == 20.04
-    assert by_key["MAE", "error"]["std"] == ""
-    assert (by_key["random", "ap"]["mean"], by_key["random", "ap"]["seeds"]) == ("", "0")
+    assert (mae["seeds"], mae["runs"]) == ("2", "seed0/MAE/finetune seed1/MAE/finetune")
+    assert float(by_key["MAE", "error"]["measured"]) == 20.04
+    assert (by_key["MAE", "error"]["std"], by_key["MAE", "error"]["published"]) == ("", "")
 
 
 def test_terminal_table_shows_the_same_numbers(records):
@@ -117,6 +122,43 @@ def test_work_dir_is_read_back(work_dir):
         "| MAE | **61.5** | **25.0** | 1 |"
         in build_table(read_layout(work_dir), records).markdown()
     )
+
+
+def test_foreign_files_are_named_and_skipped(work_dir, record, caplog):
+    (work_dir / "seed0/MAE/finetune/record.json").write_text("{")
+    (work_dir / "other").mkdir()
+    (work_dir / "other/record.json").write_text('{"artist": "somebody"}')
+    (work_dir / "other/newer.record.json").write_text('{"schema_version": 99}')
+    write_record(record, work_dir / "other/mine.record.json")
+    write_record(replace(record, status="failed"), work_dir / "other/broken.record.json")
+    records, problems = scan_records(work_dir)
+    assert set(records) == {
+        "other/mine",
+        "seed0/MAE/detection",
+        "seed0/MAE/pretrain",
+        "seed0/random/detection",
+        "seed0/random/finetune",
+    }
+    assert len(problems) == 3
+    for name, reason in (
+        ("other/newer.record.json", "'schema_version' is 99"),
+        ("other/record.json", "not a record of mae_bench"),
+        ("seed0/MAE/finetune/record.json", "unreadable as JSON"),
+    ):
+        assert [p for p in problems if str(work_dir / name) in p and reason in p]
+    assert read_records(work_dir) == records
+    assert [r.message.startswith("skipped: ") for r in caplog.records] == [True] * 3
+
+
+def test_several_suites_are_found_each_with_its_records(work_dir, record):
+    inner = work_dir / "inner"
+    write_layout(LAYOUT, inner)
+    write_record(record, inner / "seed0/MAE/finetune/record.json")
+    assert list(find_layouts(work_dir)) == [".", "inner"]
+    records, _ = scan_records(work_dir)
+    assert list(records_below("inner", records)) == ["inner/seed0/MAE/finetune"]
+    assert records_below("in", records) == {}
+    assert len(records_below(".", records)) == 6
 
 
 def test_layout_survives_and_foreign_folders_are_refused(tmp_path):

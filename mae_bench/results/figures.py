@@ -1,0 +1,212 @@
+"""Drawings of the report: each returns inline SVGs, none where the records have too little."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from markupsafe import Markup
+
+from .cells import ancestors
+from .curves import Curve, Scalars, draw_curves
+from .paper import MeasuredTable
+from .record import Record
+from .robustness import accuracy_by_severity
+from .table import Column
+
+Records = Mapping[str, Record]
+# model size -> parameters of the ViT in millions (MAE Table 12; H448 has those of H)
+SIZES = {"ViT-B": 86.0, "ViT-L": 304.0, "ViT-H": 632.0}
+FULL = 0.95  # share of parameters that train in what counts as full fine-tuning
+APART = 1.05  # models differ in size from this ratio on: heads and adapters do not count
+
+
+def training_curves(
+    columns: Sequence[Column], labels: Sequence[str], records: Records, logs: Mapping[str, Scalars]
+) -> list[tuple[str, list[Markup]]]:
+    """(task, drawings): training loss and each metric of the table, initialisations together."""
+    found = []
+    for task in dict.fromkeys(["pretrain", *(column.task for column in columns)]):
+        of_task = {name: logs[name] for name, record in records.items() if record.task == task}
+        losses = _by_label(
+            labels, records, ((n, log.loss) for n, log in of_task.items() if log.loss.points)
+        )
+        if not losses:  # without training there is one point and no curve
+            continue
+        drawings = [_draw(losses, labels, f"{task}: training loss", "iteration", "loss")]
+        for column in [column for column in columns if column.task == task]:
+            metrics = _by_label(
+                labels,
+                records,
+                (
+                    (name, log.metrics[column.metric].scaled(column.scale))
+                    for name, log in of_task.items()
+                    if column.metric in log.metrics
+                ),
+            )
+            if metrics:
+                unit = next(log.val_unit for log in of_task.values())
+                title = f"{task}: {column.title}"
+                drawings.append(_draw(metrics, labels, title, unit, column.heading))
+        found.append((task, drawings))
+    return found
+
+
+def scaling_of_table_3(tables: Iterable[MeasuredTable]) -> list[Markup]:
+    """Accuracy by model size, measured beside published: MAE Figure 8 from the cells of Table 3."""
+    table = next((one for one in tables if one.table.name == "Table 3"), None)
+    if table is None:
+        return []
+    curves: dict[str, list[Curve]] = {}
+    for row in table.table.rows:
+        measured = {
+            SIZES[column]: cell.cell.mean
+            for (own_row, column), cell in table.cells.items()
+            if own_row == row and column in SIZES and cell.cell.mean is not None
+        }
+        if measured:
+            numbers = [table.table.number(row, column) for column in SIZES]
+            published = {SIZES[n.column]: n.value for n in numbers if n.value is not None}
+            curves[f"{row}, measured"] = [Curve(measured)]
+            curves[f"{row}, published"] = [Curve(published)]
+    title = "Scaling: ImageNet-1K fine-tuning"
+    return [_draw(curves, list(curves), title, "parameters of the ViT (M)", "top-1 (%)")]
+
+
+def scaling(columns: Sequence[Column], labels: Sequence[str], records: Records) -> list[Markup]:
+    """Each metric by model size, where full fine-tuning was run at several sizes (Figure 8)."""
+
+    def size(name: str) -> float | None:
+        card = records[name].run_card
+        if card.get("trainable_parameters", 0) < FULL * card.get("parameters", math.inf):
+            return None
+        return card["parameters"] / 1e6
+
+    found = []
+    for column in columns:
+        curves = _by_x(column, labels, records, size)
+        sizes = {x for runs in curves.values() for curve in runs for x in curve.points}
+        if sizes and max(sizes) > APART * min(sizes):
+            title = f"Scaling: {column.title}"
+            found.append(_draw(curves, labels, title, "parameters (M)", column.heading))
+    return found
+
+
+def partial_fine_tuning(
+    columns: Sequence[Column],
+    labels: Sequence[str],
+    records: Records,
+    tables: Iterable[MeasuredTable],
+) -> list[Markup]:
+    """Accuracy by the number of blocks that train: MAE Figure 9, with its numbers where measured.
+
+    0 is linear probing. Runs of several configs are joined: those that have the metric and as many
+    validation pictures.
+    """
+    found = []
+    for metric in dict.fromkeys(c.metric for c in columns if c.metric.endswith("top1")):
+        column = next(column for column in columns if column.metric == metric)
+        counts = {
+            record.data_counts["val"]
+            for record in records.values()
+            if metric in record.metrics and "val" in record.data_counts
+        }
+        for count in sorted(counts):
+            own = {n: r for n, r in records.items() if r.data_counts.get("val") == count}
+            blocks = {n: r.run_card.get("trained_blocks") for n, r in own.items()}
+            tasks = [c.task for c in columns if c.metric == metric]
+            curves = _by_x(column, labels, own, blocks.get, tasks)
+            if len({x for runs in curves.values() for c in runs for x in c.points}) < 2:
+                continue
+            shown = list(labels)
+            figure = next((one for one in tables if one.table.name == "Figure 9"), None)
+            for method in ("MAE", "MoCo v3") if figure else ():
+                assert figure is not None
+                numbers = [figure.table.number(row, method) for row in figure.table.rows]
+                points = {float(n.row): n.value for n in numbers if n.value is not None}
+                curves[f"{method}, published"] = [Curve(points)]
+                shown.append(f"{method}, published")
+            title = f"Partial fine-tuning, {count:,} validation pictures"
+            found.append(_draw(curves, shown, title, "blocks that train", "top-1 (%)"))
+    return found
+
+
+def severity(labels: Sequence[str], records: Records) -> list[Markup]:
+    """Accuracy by severity, of the mean of all corruptions and of each, where records have it."""
+    by_corruption: dict[str, dict[str, list[Curve]]] = {}
+    for record in records.values():
+        curves = accuracy_by_severity(record)
+        if not curves:
+            continue
+        levels = set.intersection(*(set(curve.points) for curve in curves.values()))
+        means = {x: sum(c.points[x] for c in curves.values()) / len(curves) for x in levels}
+        for corruption, curve in {"mean of all": Curve(means), **curves}.items():
+            own = by_corruption.setdefault(corruption, {})
+            own.setdefault(record.initialisation, []).append(curve)
+    return [
+        _draw(curves, labels, f"Severity: {corruption}", "severity", "top-1 (%)")
+        for corruption, curves in by_corruption.items()
+        if any(len(curve.points) > 1 for runs in curves.values() for curve in runs)
+    ]
+
+
+def speed(columns: Sequence[Column], labels: Sequence[str], records: Records) -> list[Markup]:
+    """Each metric by the wall-clock minutes it took, with those of the runs it comes from."""
+
+    def minutes(name: str) -> float:
+        runs = [name, *ancestors(name, records)]
+        return sum(records[run].duration_seconds for run in runs) / 60
+
+    found = []
+    for column in columns:
+        curves = _by_label(
+            labels,
+            records,
+            (
+                (name, Curve({minutes(name): record.metrics[column.metric] * column.scale}))
+                for name, record in records.items()
+                if record.task == column.task and column.metric in record.metrics
+            ),
+        )
+        if curves:
+            title = f"Speed: {column.title}"
+            found.append(_draw(curves, labels, title, "run time (min)", column.heading))
+    return found
+
+
+def _by_x(
+    column: Column,
+    labels: Sequence[str],
+    records: Records,
+    x_of: Callable[[str], float | None],
+    tasks: Sequence[str] | None = None,
+) -> dict[str, list[Curve]]:
+    """Label -> one curve per seed; of several runs at one x the better one counts."""
+    seeds: dict[str, dict[int | None, Curve]] = {}
+    pick = min if column.lower_is_better else max
+    for name, record in records.items():
+        x = x_of(name)
+        known = record.initialisation in labels and column.metric in record.metrics
+        if x is None or not known or record.task not in (tasks or [column.task]):
+            continue
+        points = seeds.setdefault(record.initialisation, {}).setdefault(record.seed, Curve()).points
+        value = record.metrics[column.metric] * column.scale
+        points[x] = pick(points.get(x, value), value)
+    return {label: list(seeds[label].values()) for label in labels if label in seeds}
+
+
+def _by_label(
+    labels: Sequence[str], records: Records, pairs: Iterable[tuple[str, Curve]]
+) -> dict[str, list[Curve]]:
+    """Curves of runs by their initialisation, in the order of the table."""
+    values: dict[str, list[Curve]] = {label: [] for label in labels}
+    for name, curve in pairs:
+        if records[name].initialisation in values:
+            values[records[name].initialisation].append(curve)
+    return {label: found for label, found in values.items() if found}
+
+
+def _draw(
+    curves: Mapping[str, Sequence[Curve]], labels: Sequence[str], title: str, x: str, y: str
+) -> Markup:
+    """A label looks the same in every drawing: its place among `labels` decides."""
+    styles = {label: index for index, label in enumerate(dict.fromkeys([*labels, *curves]))}
+    return draw_curves(curves, styles, title, x, y)

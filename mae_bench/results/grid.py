@@ -1,0 +1,166 @@
+"""A table as text cells, and what it looks like in Markdown and LaTeX."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.table import Table
+
+PLUS_MINUS, MINUS, DOWN, TIMES = "\u00b1", "\u2212", "\u2193", "\u00d7"
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "[": "{[}",  # after a line break a bracket would be read as its argument
+    PLUS_MINUS: r"$\pm$",
+    MINUS: "$-$",
+    DOWN: r"$\downarrow$",
+    TIMES: r"$\times$",
+    "\u00b7": r"$\cdot$",
+    "\u2013": "--",
+    "\u2026": r"\ldots{}",
+}
+
+
+@dataclass(frozen=True)
+class GridCell:
+    """Text of a cell, letters of its footnotes, and (label, run) of the records behind it."""
+
+    text: str = ""
+    bold: bool = False
+    marks: tuple[str, ...] = ()
+    runs: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class GridRow:
+    """A row; `soft` is one that says less than the others, such as a difference."""
+
+    label: str
+    cells: Sequence[GridCell]
+    soft: bool = False
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table: `headings` has the heading of the row labels first; `notes` are (letter, text)."""
+
+    name: str
+    about: str
+    headings: Sequence[str]
+    rows: Sequence[GridRow]
+    notes: Sequence[tuple[str, str]] = field(default_factory=tuple)
+
+    def markdown(self) -> str:
+        """The bare table in GitHub-flavoured Markdown."""
+        lines = [_markdown_row(self.headings)]
+        lines.append("|---|" + "---:|" * (len(self.headings) - 1))
+        for row in self.rows:
+            texts = []
+            for cell in row.cells:
+                text = f"**{cell.text}**" if cell.bold else cell.text
+                texts.append(f"{text}<sup>{','.join(cell.marks)}</sup>" if cell.marks else text)
+            lines.append(_markdown_row([row.label, *texts]))
+        return "\n".join(lines) + "\n"
+
+    def markdown_section(self) -> str:
+        """The table with heading, description and footnotes."""
+        parts = [f"## {self.name}\n", self.about + "\n", self.markdown()]
+        if self.notes:
+            parts.append("\n".join(f"- <sup>{letter}</sup> {text}" for letter, text in self.notes))
+            parts[-1] += "\n"
+        return "\n".join(part for part in parts if part.strip())
+
+    def rich(self) -> Table:
+        """The table for a terminal, footnotes below it."""
+        notes = "\n".join(f"{letter}  {text}" for letter, text in self.notes)
+        table = Table(title=escape(self.name), box=SIMPLE_HEAD, caption=escape(notes) or None)
+        table.caption_justify = "left"
+        for index, heading in enumerate(self.headings):
+            justify: Literal["left", "right"] = "right" if index else "left"
+            table.add_column(escape(heading), justify=justify, overflow="fold", no_wrap=not index)
+        for row in self.rows:
+            texts = []
+            for cell in row.cells:
+                text = escape(cell.text)
+                text = f"[bold green]{text}[/]" if cell.bold and text else text
+                texts.append(f"{text} {','.join(cell.marks)}" if cell.marks else text)
+            table.add_row(escape(row.label), *texts, style="dim" if row.soft else None)
+        return table
+
+    def latex(self) -> str:
+        """A ``table`` environment that needs no package; wide tables are set in small type."""
+        lines_of_text: list[list[str]] = [
+            list(self.headings),
+            *([row.label, *(c.text for c in row.cells)] for row in self.rows),
+        ]
+        width = sum(max(map(len, column)) + 2 for column in zip(*lines_of_text, strict=True))
+        # characters that fit on a page of 180 mm
+        size = r"\small" if width < 95 else r"\scriptsize" if width < 120 else r"\tiny"
+        lines = [r"\begin{table}[p]", r"\centering", size, r"\setlength{\tabcolsep}{3pt}"]
+        lines.append(rf"\caption{{{escape_latex(f'{self.name}. {self.about}')}}}")
+        lines.append(rf"\begin{{tabular}}{{l{'r' * (len(self.headings) - 1)}}}")
+        lines += [r"\hline", _latex_row([escape_latex(text) for text in self.headings]), r"\hline"]
+        for row in self.rows:
+            texts = []
+            for cell in row.cells:
+                text = escape_latex(cell.text)
+                text = rf"\textbf{{{text}}}" if cell.bold else text
+                marks = rf"\textsuperscript{{{','.join(cell.marks)}}}" if cell.marks else ""
+                texts.append(text + marks)
+            lines.append(_latex_row([escape_latex(row.label), *texts]))
+        lines += [r"\hline", r"\end{tabular}"]
+        if self.notes:
+            lines.append(r"\par\smallskip\begin{minipage}{\linewidth}\raggedright\footnotesize")
+            lines += [
+                rf"\textsuperscript{{{letter}}} {escape_latex(text)}\par"
+                for letter, text in self.notes
+            ]
+            lines.append(r"\end{minipage}")
+        lines.append(r"\end{table}")
+        return "\n".join(lines) + "\n"
+
+
+def latex_document(grids: Sequence[Grid]) -> str:
+    """A document with every table; the ``table`` environments can be copied as they are."""
+    head = [
+        r"\documentclass{article}",
+        r"\usepackage[utf8]{inputenc}",
+        r"\usepackage[T1]{fontenc}",
+        r"\usepackage[margin=15mm]{geometry}",
+        r"\begin{document}",
+    ]
+    body = [grid.latex() for grid in grids]
+    return "\n".join([*head, "", "\n".join(body), r"\end{document}"]) + "\n"
+
+
+def escape_latex(text: str) -> str:
+    """`text` as LaTeX prints it; a character that LaTeX does not know becomes ``?``."""
+    out = []
+    for character in text:
+        if character in _LATEX:
+            out.append(_LATEX[character])
+        else:
+            # pdflatex with T1 fonts prints Latin-1; other scripts need packages we cannot guess
+            out.append(character if character.isprintable() and ord(character) < 256 else "?")
+    return "".join(out)
+
+
+def _markdown_row(texts: Sequence[str]) -> str:
+    return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"
+
+
+def _latex_row(texts: Sequence[str]) -> str:
+    return " & ".join(texts) + r" \\"

@@ -1,0 +1,112 @@
+"""Pictures that runs have left behind, inlined for the report."""
+
+import base64
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from .record import Record
+
+RECONSTRUCTIONS_NAME = "reconstructions.png"
+PREDICTIONS_FOLDER = "predictions"
+COUNT = 4  # of each initialisation and task; more would make the file large
+SIDE = 192  # least height of a picture in pixels: smaller ones are enlarged by a whole number
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An inlined image with its text for those who do not see it."""
+
+    uri: str
+    alt: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Pictures of one task: for each sample one picture per label, in the order of `labels`."""
+
+    title: str
+    labels: list[str]
+    samples: list[list[Picture]]
+
+
+def reconstructions(work_dir: Path, records: Mapping[str, Record]) -> list[tuple[str, Picture]]:
+    """(run, picture) of each pre-training that has drawn one."""
+    found = []
+    for name in records:
+        path = work_dir / name / RECONSTRUCTIONS_NAME
+        if path.is_file():
+            alt = f"Masked, reconstructed and original pictures of {name}"
+            found.append((name, Picture(data_uri(path), alt)))
+    return found
+
+
+def comparisons(
+    work_dir: Path, records: Mapping[str, Record], tasks: Sequence[str], labels: Sequence[str]
+) -> list[Comparison]:
+    """Drawn predictions of the last evaluation, the same sample side by side, of the first seed."""
+    found = []
+    for task in tasks:
+        pictures: dict[str, dict[str, Path]] = {}
+        for label in labels:
+            place = (label, task)
+            name = next((n for n, r in records.items() if (r.initialisation, r.task) == place), "")
+            drawn = _drawn(work_dir / name, records[name]) if name else {}
+            if drawn:
+                pictures[label] = drawn
+        if not pictures:
+            continue
+        common = set.intersection(*(set(drawn) for drawn in pictures.values()))
+        samples = [
+            [
+                Picture(data_uri(pictures[label][name]), _alt(task, label, pictures[label][name]))
+                for label in pictures
+            ]
+            for name in sorted(common, key=_step_and_name)[:COUNT]
+        ]
+        if samples:
+            found.append(Comparison(task, list(pictures), samples))
+    return found
+
+
+def data_uri(path: Path) -> str:
+    """PNG as a data URI; a small one is enlarged so that its pixels can be seen."""
+    content = path.read_bytes()
+    with Image.open(io.BytesIO(content)) as image:
+        zoom = -(-SIDE // image.height)
+        if zoom > 1:
+            out = io.BytesIO()
+            size = (image.width * zoom, image.height * zoom)
+            image.convert("RGB").resize(size, Image.Resampling.NEAREST).save(out, "PNG")
+            content = out.getvalue()
+    return "data:image/png;base64," + base64.b64encode(content).decode()
+
+
+def _alt(task: str, label: str, path: Path) -> str:
+    """What a picture shows; what was drawn says so in a text file beside it."""
+    text = path.with_suffix(".txt")
+    shown = text.read_text(encoding="utf-8").strip() if text.is_file() else path.name
+    return f"{task}, {label}: {shown}"
+
+
+def _drawn(folder: Path, record: Record) -> dict[str, Path]:
+    """Pictures by file name; MMEngine ends the name with the step it was drawn at."""
+    own = {path.name: path for path in sorted(folder.glob(f"{PREDICTIONS_FOLDER}/*.png"))}
+    if own:
+        return own
+    # a validation in the middle of training shows a model that nobody has a number of
+    last = record.run_card.get("iterations", 0)
+    return {
+        path.name: path
+        for path in sorted(folder.glob("*/vis_data/vis_image/*.png"))
+        if _step_and_name(path.name)[0] >= last
+    }
+
+
+def _step_and_name(name: str) -> tuple[int, str]:
+    match = re.search(r"_(\d+)\.png$", name)
+    return (int(match[1]) if match else 0, name)

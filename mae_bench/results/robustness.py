@@ -1,0 +1,185 @@
+"""The table of the robustness sets, and pictures of accuracy against severity, from records."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup, escape
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from .curves import Curve, draw_curves
+from .published import published, published_table
+from .record import Record
+
+NOT_DISTRIBUTED = "made here from ImageNet val, not the distributed files"
+# metric's group -> what the table calls it
+SETS = {
+    "imagenet_val": "ImageNet val",
+    "imagenet_a": "ImageNet-A",
+    "imagenet_r": "ImageNet-R",
+    "imagenet_sketch": "ImageNet-Sketch",
+    "imagenet_c": "ImageNet-C",
+    "corrupted_val": f"corrupted val ({NOT_DISTRIBUTED})",
+}
+FIGURES = {
+    "top1": "top-1",
+    "top5": "top-5",
+    "clean_top1": "top-1 of the same 200 classes on val",
+    "top1_1000way": "top-1 among all 1000 classes",
+    "mCE": "mCE, AlexNet = 100 \u2193",
+    "relative_mCE": "relative mCE, AlexNet = 100 \u2193",
+    "mean_error": "mean error, not normalised \u2193",
+}
+MODELS = {"ViT-B": 86.0, "ViT-L": 304.0, "ViT-H": 632.0}  # parameters in millions
+CORRUPTION_GROUPS = ("imagenet_c", "corrupted_val")
+
+
+def print_table(
+    metrics: Mapping[str, float],
+    counts: Mapping[str, int],
+    reproduces: Sequence[Mapping[str, Any]] = (),
+    missing: Iterable[str] = (),
+) -> None:
+    """Print every set's figures, the published ones beside them, and what was missing.
+
+    Args:
+        metrics: of ``RobustnessLoop``.
+        counts: pictures of each set.
+        reproduces: published cells that they stand for, as in a config.
+        missing: sets that were not there, one line each.
+    """
+    table = Table(box=SIMPLE_HEAD)
+    for heading in ("set", "pictures", "figure", "%", "published"):
+        right = heading in ("pictures", "%", "published")
+        table.add_column(heading, justify="right" if right else "left", overflow="fold")
+    cells = {entry["metric"]: _published_text(entry) for entry in reproduces}
+    for group, title in SETS.items():
+        first = True
+        for figure, name in table_figures(metrics, group):
+            row = (title, f"{counts.get(group, 0):,}") if first else ("", "")
+            key = f"{group}/{figure}"
+            table.add_row(*row, name, f"{metrics[key]:.2f}", cells.get(key, ""))
+            first = False
+    console = Console()
+    console.print(table)
+    for line in missing:
+        console.print(f"missing: {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+def table_figures(metrics: Mapping[str, float], group: str) -> list[tuple[str, str]]:
+    """Figures of a set that there are, (key, title): the main ones, then each corruption's mean."""
+    shown = [(key, title) for key, title in FIGURES.items() if f"{group}/{key}" in metrics]
+    prefix = f"{group}/error/"
+    for name in metrics:
+        corruption = name.removeprefix(prefix)
+        if name.startswith(prefix) and "/" not in corruption:
+            shown.append((f"error/{corruption}", f"error, {corruption.replace('_', ' ')} \u2193"))
+    return shown
+
+
+def _published_text(entry: Mapping[str, Any]) -> str:
+    """The cell's value; where its row depends on the start of the backbone, all of them."""
+    row = entry["row"]
+    titles = list(row.values()) if isinstance(row, Mapping) else [row]
+    texts = []
+    for title in titles:
+        value = published(entry["table"], title, entry["column"]).value
+        texts.append(f"{value} ({title})" if len(titles) > 1 else f"{value}")
+    return ", ".join(texts)
+
+
+def accuracy_by_severity(record: Record) -> dict[str, Curve]:
+    """Top-1 accuracy in percent against severity, by corruption; severity 0 is the clean set."""
+    curves: dict[str, Curve] = {}
+    for group in CORRUPTION_GROUPS:
+        prefix = f"{group}/error/"
+        for name, error in record.metrics.items():
+            corruption, _, severity = name.removeprefix(prefix).partition("/")
+            if not name.startswith(prefix) or not severity:
+                continue
+            curve = curves.setdefault(corruption, Curve())
+            curve.points[int(severity)] = 100 - error
+            if "imagenet_val/top1" in record.metrics:
+                curve.points[0] = record.metrics["imagenet_val/top1"]
+    return curves
+
+
+def write_pictures(records: Mapping[str, Record]) -> str:
+    """A page of HTML: a picture for each corruption, model against model, then Table 13.
+
+    Args:
+        records: label -> record of a robustness run.
+
+    Raises:
+        ValueError: a record has no figures by corruption and severity.
+    """
+    curves = {label: accuracy_by_severity(record) for label, record in records.items()}
+    for label, of_model in curves.items():
+        if not of_model:
+            raise ValueError(
+                f"{label}: no errors by corruption and severity; evaluate with a robustness config"
+            )
+    styles = {label: index for index, label in enumerate(records)}
+    corruptions = list(dict.fromkeys(name for of_model in curves.values() for name in of_model))
+    drawings = [
+        draw_curves(
+            {label: [c[corruption]] for label, c in curves.items() if corruption in c},
+            styles,
+            corruption.replace("_", " "),
+            "severity",
+            "top-1 accuracy, %",
+        )
+        for corruption in corruptions
+    ]
+    notes = [
+        f"{label}: corruptions {NOT_DISTRIBUTED}"
+        for label, record in records.items()
+        if any(name.startswith("corrupted_val/") for name in record.metrics)
+    ]
+    return _page(drawings, notes, draw_table_13(records))
+
+
+def draw_table_13(records: Mapping[str, Record]) -> list[Markup]:
+    """MAE against supervised by model size, one picture for each set, measured models as points."""
+    drawings = []
+    for row, metric in (
+        ("IN-Corruption", "imagenet_c/mCE"),
+        ("IN-Adversarial", "imagenet_a/top1"),
+        ("IN-Rendition", "imagenet_r/top1"),
+        ("IN-Sketch", "imagenet_sketch/top1"),
+    ):
+        lines = {"MAE, published": row, "supervised, published": f"supervised, {row}"}
+        curves = {
+            label: [Curve({size: _cell(title, model) for model, size in MODELS.items()})]
+            for label, title in lines.items()
+        }
+        for label, record in records.items():
+            if metric in record.metrics and "parameters" in record.run_card:
+                size = record.run_card["parameters"] / 1e6
+                curves[label] = [Curve({size: record.metrics[metric]})]
+        styles = {label: index for index, label in enumerate(curves)}
+        unit = "mCE, % (lower is better)" if row == "IN-Corruption" else "top-1 accuracy, %"
+        drawings.append(draw_curves(curves, styles, row, "parameters, millions", unit))
+    return drawings
+
+
+def _cell(row: str, column: str) -> float:
+    value = published("Table 13", row, column).value
+    assert value is not None, "Table 13 has these models in every row"
+    return value
+
+
+def _page(drawings: list[Markup], notes: list[str], table_13: list[Markup]) -> str:
+    body = Markup("").join(Markup("<figure>{}</figure>").format(d) for d in drawings)
+    lines = Markup("").join(Markup("<p>{}</p>").format(note) for note in notes)
+    published_body = Markup("").join(Markup("<figure>{}</figure>").format(d) for d in table_13)
+    about = escape(published_table("Table 13").about)
+    return (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>Robustness</title>'
+        "<style>body{font:16px sans-serif;margin:2em;color-scheme:light dark}"
+        "main{display:flex;flex-wrap:wrap}figure{margin:.5em}</style>"
+        "<h1>Accuracy against severity</h1><p>Severity 0 is ImageNet's validation set.</p>"
+        f"{lines}<main>{body}</main><h1>MAE against supervised, Table 13</h1><p>{about}</p>"
+        f"<main>{published_body}</main></html>\n"
+    )

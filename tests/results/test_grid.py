@@ -1,0 +1,78 @@
+"""LaTeX that compiles: checked by pdflatex where there is one, by its structure everywhere."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from mae_bench.results.grid import Grid, GridCell, GridRow, escape_latex, latex_document
+from mae_bench.results.paper import MeasuredTable
+from mae_bench.results.published import TABLES
+
+NASTY = r"a_b & 50% of $x {y} \ ~ ^ # <i> [z] | ± − ↓ × · é 漢"
+
+
+@pytest.fixture
+def document():
+    nasty = Grid(
+        NASTY,
+        NASTY,
+        [NASTY, NASTY, "b"],
+        [
+            GridRow(NASTY, [GridCell(NASTY, True, ("a", "aa")), GridCell()]),
+            GridRow("[r]", [GridCell()] * 2),
+        ],
+        [("a", NASTY)],
+    )
+    return latex_document([nasty, *(MeasuredTable(table).grid() for table in TABLES.values())])
+
+
+def test_structure(document):
+    stack = []
+    for kind, name in re.findall(r"\\(begin|end)\{(\w+)\}", document):
+        if kind == "begin":
+            stack.append(name)
+        else:
+            assert stack.pop() == name
+    assert stack == []
+    tabulars = re.findall(r"\\begin\{tabular\}\{(l?r*)\}\n(.*?)\\end\{tabular\}", document, re.S)
+    assert len(tabulars) == 1 + len(TABLES)
+    for columns, body in tabulars:
+        for line in body.strip().splitlines():
+            if line != r"\hline":
+                assert line.endswith(r" \\")
+                assert len(re.findall(r"(?<!\\)&", line)) == len(columns) - 1
+    # nothing that LaTeX would read as a command is left bare
+    text = re.sub(r"\$\\?\w*-?\$", "", document)
+    assert not re.search(r"(?<!\\)[$#%_^~]", text)
+    assert document.count("{") - document.count(r"\{") == document.count("}") - document.count(
+        r"\}"
+    )
+    assert all(ord(character) < 256 for character in document)
+
+
+def test_escapes():
+    assert escape_latex("50 % & a_b") == r"50 \% \& a\_b"
+    assert escape_latex("\\") == r"\textbackslash{}"
+    assert escape_latex("1.0 ± 0.2 ↓") == r"1.0 $\pm$ 0.2 $\downarrow$"
+    assert escape_latex("漢") == "?"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex on this machine")
+def test_pdflatex_compiles_it(document, tmp_path):
+    (tmp_path / "tables.tex").write_text(document, encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "tables.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
+    assert done.returncode == 0, done.stdout[-3000:]
+    assert "Overfull" not in done.stdout
+
+
+def test_markdown_section_has_footnotes_and_escapes_bars():
+    row = GridRow("a|b", [GridCell("1.0", True, ("a", "b")), GridCell()])
+    grid = Grid("T", "About.", ["h", "x", "y"], [row], [("a", "one"), ("b", "two")])
+    assert grid.markdown_section() == (
+        "## T\n\nAbout.\n\n| h | x | y |\n|---|---:|---:|\n"
+        "| a\\|b | **1.0**<sup>a,b</sup> |  |\n\n- <sup>a</sup> one\n- <sup>b</sup> two\n"
+    )
