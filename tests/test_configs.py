@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, PARAM_SCHEDULERS, init_default_scope
 
@@ -39,6 +40,13 @@ def parents(path: Path) -> list[Path]:
     return found
 
 
+def build_without_memory(cfg: Config) -> torch.nn.Module:
+    """The model of a config at its full size, with tensors that have shapes but no values."""
+    init_default_scope(cfg.default_scope)
+    with torch.device("meta"):
+        return MODELS.build(cfg.model)
+
+
 def test_there_are_configs_of_every_task():
     assert {path.parent.name for path in FILES} == {"pretrain", "cls", "det", "seg"}
 
@@ -61,12 +69,13 @@ def test_at_most_three_files_in_a_chain(path):
 @every_config
 def test_resolves_and_builds(path):
     cfg = load_config(path)
-    init_default_scope(cfg.default_scope)
-    model = MODELS.build(cfg.model)
+    model = build_without_memory(cfg)
     assert any(parameter.requires_grad for parameter in model.parameters())
 
     if cfg.get("optim_wrapper") is None:
         return
+    # Fused updates need a real device.
+    cfg.optim_wrapper.optimizer.pop("fused", None)
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     grouped = [p for group in wrapper.optimizer.param_groups for p in group["params"]]
     trainable = [p for p in model.parameters() if p.requires_grad]
@@ -75,11 +84,13 @@ def test_resolves_and_builds(path):
     peak = max(group["lr"] for group in wrapper.optimizer.param_groups)
     assert peak == cfg.optim_wrapper.optimizer.lr
 
+    # Runs are counted in epochs or in iterations.
+    length = cfg.train_cfg.get("max_epochs") or cfg.train_cfg.max_iters
     for scheduler in cfg.param_scheduler:
-        defaults = dict(optimizer=wrapper, epoch_length=EPOCH_LENGTH, end=cfg.train_cfg.max_epochs)
+        defaults = dict(optimizer=wrapper, epoch_length=EPOCH_LENGTH, end=length)
         built = PARAM_SCHEDULERS.build(scheduler, default_args=defaults)
         assert not built.by_epoch, "the rate has to change at every iteration"
-    assert cfg.train_cfg.max_epochs == cfg.epochs
+    assert length == (cfg.get("epochs") or cfg.iterations)
 
 
 @every_config
@@ -102,12 +113,13 @@ def test_learning_rate_is_written_with_its_batch(path):
 @every_config
 def test_forward(path):
     cfg = load_config(path)
-    init_default_scope(cfg.default_scope)
-    model = MODELS.build(cfg.model).eval()
+    if "backbone" not in cfg.model:
+        pytest.skip("a model of another library, chosen on the command line")
+    model = build_without_memory(cfg).eval()
     size = cfg.model.backbone.get("img_size", 224)
-    if size > 64:
-        pytest.skip("large: tests/tools trains the small ones")
-    with torch.no_grad():
+    with torch.device("meta"), torch.no_grad():
         features = model.backbone(torch.zeros(1, 3, size, size))
-    assert isinstance(features, tuple)
-    assert all(feature.isfinite().all() for feature in features)
+        assert isinstance(features, tuple)
+        if path.parent.name == "cls":
+            scores = model(torch.zeros(2, 3, size, size), mode="tensor")
+            assert scores.shape == (2, cfg.model.head.num_classes)

@@ -24,7 +24,6 @@ from mmdet.datasets.transforms import (
     RandomCrop,
     Resize,
 )
-from mmdet.engine.hooks import DetVisualizationHook
 from mmdet.evaluation import CocoMetric
 from mmdet.models import (
     FPN,
@@ -44,15 +43,18 @@ from mmdet.models.task_modules import (
     MaxIoUAssigner,
     RandomSampler,
 )
-from mmdet.visualization import DetLocalVisualizer
 from mmengine.config import read_base
 from mmengine.dataset import DefaultSampler
 from mmengine.optim import OptimWrapper
 from mmengine.runner import EpochBasedTrainLoop, ValLoop
-from mmengine.visualization import LocalVisBackend
 from torch.optim import AdamW
 
-from mae_bench.engine import ExportCheckpoint, LayerDecayConstructor, WarmupCosineLR
+from mae_bench.engine import (
+    DrawPredictions,
+    ExportCheckpoint,
+    LayerDecayConstructor,
+    WarmupCosineLR,
+)
 from mae_bench.models import FeaturePyramidAdapter, VisionTransformer
 
 with read_base():
@@ -266,8 +268,5 @@ param_scheduler = [
     dict(type=WarmupCosineLR, warmup=6, total=epochs, by_epoch=True, convert_to_iter_based=True)
 ]
 
-default_hooks.update(visualization=dict(type=DetVisualizationHook, draw=True, interval=3))
-visualizer = dict(
-    type=DetLocalVisualizer, name="visualizer", vis_backends=[dict(type=LocalVisBackend)]
-)
+default_hooks.update(visualization=dict(type=DrawPredictions, interval=3))
 custom_hooks = [dict(type=ExportCheckpoint, method="supervised", data="MiniWorld")]

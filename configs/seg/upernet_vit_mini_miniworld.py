@@ -17,16 +17,13 @@ from mmengine.config import read_base
 from mmengine.dataset import DefaultSampler
 from mmengine.optim import LinearLR, OptimWrapper, PolyLR
 from mmengine.runner import EpochBasedTrainLoop, ValLoop
-from mmengine.visualization import LocalVisBackend
 from mmseg.datasets import BaseSegDataset
 from mmseg.datasets.transforms import LoadAnnotations, PackSegInputs, RandomCrop
-from mmseg.engine.hooks import SegVisualizationHook
 from mmseg.evaluation import IoUMetric
 from mmseg.models import CrossEntropyLoss, EncoderDecoder, FCNHead, SegDataPreProcessor, UPerHead
-from mmseg.visualization import SegLocalVisualizer
 from torch.optim import AdamW
 
-from mae_bench.engine import ExportCheckpoint, LayerDecayConstructor
+from mae_bench.engine import DrawPredictions, ExportCheckpoint, LayerDecayConstructor
 from mae_bench.models import FeaturePyramidAdapter, VisionTransformer
 
 with read_base():
@@ -182,11 +179,5 @@ param_scheduler = [
     ),
 ]
 
-default_hooks.update(visualization=dict(type=SegVisualizationHook, draw=True, interval=3))
-visualizer = dict(
-    type=SegLocalVisualizer,
-    name="visualizer",
-    alpha=0.7,
-    vis_backends=[dict(type=LocalVisBackend)],
-)
+default_hooks.update(visualization=dict(type=DrawPredictions, interval=3))
 custom_hooks = [dict(type=ExportCheckpoint, method="supervised", data="MiniWorld")]

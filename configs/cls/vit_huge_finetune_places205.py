@@ -1,0 +1,58 @@
+"""End-to-end fine-tuning of ViT-H/14 on Places205.
+
+    torchrun --nnodes 2 --nproc-per-node 8 ... tools/train.py \\
+        configs/cls/vit_huge_finetune_places205.py --checkpoint CKPT --launcher pytorch --amp
+
+Reproduces MAE Table 6, Places205, ViT-H: 65.9 top-1. Batch here: 16 GPUs x 64 = 1024.
+
+Sources: Table 9 is followed (Appendix A.5); this size's base lr, layer decay, drop path and
+erasing are those of the authors' command for ImageNet-1K (vit_huge_finetune_in1k.py). Proposals,
+not published: base lr 1e-3, 100 epochs. configs/suite/places_search.yaml searches both.
+UNKNOWN: lr and epochs, which the paper adjusted for each data set and does not print; whether its
+figure is of the val split (here), the only public labelled one.
+Layout of data/places205: docs/classification.md.
+"""
+
+from mmengine.config import read_base
+
+from mae_bench.datasets.places import Places205
+from mae_bench.engine import ExportCheckpoint
+
+with read_base():
+    from .vit_base_finetune_in1k import *
+
+num_classes = 205
+epochs = 100
+
+model["backbone"].update(arch="huge", patch_size=14, drop_path_rate=0.3)
+model["head"].update(num_classes=num_classes, in_channels=1280)
+model["data_preprocessor"].update(num_classes=num_classes)
+
+train_dataloader.update(batch_size=64)
+val_dataloader.update(batch_size=64)
+train_dataloader["dataset"] = dict(
+    type=Places205,
+    data_root="data/places205",
+    ann_file="trainvalsplit_places205/train_places205.csv",
+    data_prefix="data/vision/torralba/deeplearning/images256",
+    num_classes=num_classes,
+    pipeline=train_pipeline,
+)
+val_dataloader["dataset"] = dict(
+    type=Places205,
+    data_root="data/places205",
+    ann_file="trainvalsplit_places205/val_places205.csv",
+    data_prefix="data/vision/torralba/deeplearning/images256",
+    num_classes=num_classes,
+    pipeline=val_pipeline,
+)
+test_dataloader = val_dataloader
+train_cfg.update(max_epochs=epochs)
+
+# Base learning rate for a batch of 256, scaled to the batch in use: 4e-3 for 1024.
+optim_wrapper["optimizer"].update(lr=1e-3)
+optim_wrapper["paramwise_cfg"].update(layer_decay=0.75)
+param_scheduler[0].update(min_ratio=1e-6 / 4e-3)
+
+custom_hooks = [dict(type=ExportCheckpoint, method="supervised", data="Places205")]
+reproduces = [dict(table="Table 6", row="Places205", column="ViT-H", metric="accuracy/top1")]
