@@ -1,5 +1,6 @@
 """Files that others rely on: written whole or not at all, known by their hash."""
 
+import errno
 import hashlib
 import json
 import os
@@ -12,6 +13,9 @@ def write_atomic(content: bytes, path: str | Path) -> None:
     """Write a file so that ``path`` holds either the old or the new content, also after a crash.
 
     Missing folders are made.
+
+    Raises:
+        ValueError: the disk is full, or the quota used up.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -23,8 +27,25 @@ def write_atomic(content: bytes, path: str | Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise ValueError(
+            f"{path}: the disk is full, {len(content)} bytes could not be written; what was there "
+            "before is kept. Free some space and start again (training: with --resume)"
+        ) from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring a rename to the disk too."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_json_atomic(data: Any, path: str | Path) -> None:

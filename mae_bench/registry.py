@@ -11,15 +11,21 @@ from mmengine.registry import Registry
 SCOPE = "mae_bench"
 
 
-def _child(parent: Registry, location: str) -> Registry:
-    return Registry(parent.name, parent=parent, scope=SCOPE, locations=[location])
+def _child(parent: Registry, *locations: str) -> Registry:
+    return Registry(parent.name, parent=parent, scope=SCOPE, locations=list(locations))
 
 
 MODELS = _child(mmengine_registry.MODELS, "mae_bench.models")
 WEIGHT_INITIALIZERS = _child(mmengine_registry.WEIGHT_INITIALIZERS, "mae_bench.checkpoint.transfer")
-DATASETS = _child(mmengine_registry.DATASETS, "mae_bench.datasets.robustness")
+DATASETS = _child(
+    mmengine_registry.DATASETS,
+    "mae_bench.datasets.robustness",
+    "mae_bench.datasets.inaturalist",
+    "mae_bench.datasets.places",
+)
 TRANSFORMS = _child(mmengine_registry.TRANSFORMS, "mae_bench.datasets.loading")
 HOOKS = _child(mmengine_registry.HOOKS, "mae_bench.engine")
+LOOPS = _child(mmengine_registry.LOOPS, "mae_bench.engine")
 OPTIMIZERS = _child(mmengine_registry.OPTIMIZERS, "mae_bench.engine")
 OPTIM_WRAPPERS = _child(mmengine_registry.OPTIM_WRAPPERS, "mae_bench.engine")
 OPTIM_WRAPPER_CONSTRUCTORS = _child(

@@ -8,9 +8,16 @@ import pytest
 NAMES = {
     "MODELS": ["VisionTransformer", "MAE", "FeaturePyramidAdapter", "LinearProbeHead"],
     "WEIGHT_INITIALIZERS": ["PretrainedBackbone"],
-    "DATASETS": ["ImageNetC"],
+    "DATASETS": ["ImageNetC", "INaturalist", "Places205", "Places365"],
     "TRANSFORMS": ["LoadImage"],
-    "HOOKS": ["RunCard", "WriteRecord", "ExportCheckpoint", "DrawReconstructions", "ProgressFile"],
+    "HOOKS": [
+        "RunCard",
+        "WriteRecord",
+        "ExportCheckpoint",
+        "DrawReconstructions",
+        "ProgressFile",
+        "WeightAverage",
+    ],
     "OPTIMIZERS": ["LARS"],
     "OPTIM_WRAPPER_CONSTRUCTORS": ["LayerDecayConstructor"],
     "PARAM_SCHEDULERS": ["WarmupCosineLR"],

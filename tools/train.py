@@ -16,7 +16,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--work-dir", help="where everything is written; work_dirs/CONFIG")
     parser.add_argument("--resume", action="store_true", help="go on where the last run stopped")
     parser.add_argument("--checkpoint", help="what the backbone starts from")
-    parser.add_argument("--amp", action="store_true", help="train in mixed precision")
+    parser.add_argument(
+        "--amp",
+        nargs="?",
+        const="auto",
+        choices=["auto", "bfloat16", "float16"],
+        help="train in mixed precision: bfloat16 where the GPU has it, unless told",
+    )
     parser.add_argument(
         "--cfg-options", nargs="+", action=DictAction, default={}, help="key=value overrides"
     )
@@ -27,8 +33,6 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Check everything that can be checked, then train."""
     args = parse_args()
-    from mmengine.runner import Runner
-
     from mae_bench.engine import launch
 
     cfg = launch.load_config(args.config, args.cfg_options)
@@ -37,12 +41,12 @@ def main() -> None:
     if args.checkpoint:
         launch.initialise_backbone(cfg, args.checkpoint)
     if args.amp:
-        launch.use_mixed_precision(cfg)
+        launch.use_mixed_precision(cfg, args.amp)
     launch.check_data_folders(cfg)
     launch.check_work_dir(cfg, args.resume)
     identity = launch.run_identity(cfg)
     cfg.resume = args.resume
-    runner = Runner.from_cfg(cfg)
+    runner = launch.TrainRunner.from_cfg(cfg)
     runner.register_hook(launch.ClaimWorkDir(identity))
     runner.train()
 

@@ -1,14 +1,53 @@
 """Robustness sets of ImageNet in the layouts in which they are distributed."""
 
+import hashlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import torch
 from mmengine.dataset import BaseDataset
 from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
+from torch import Tensor
+from torch.utils.data import Dataset
 
 from ..registry import DATASETS
+from .eval_transform import CenterCropTransform, EvalTransform, build_transform
+from .imagenet_variants import (
+    CORRUPTIONS,
+    EXTRA_CORRUPTIONS,
+    IMAGE_SUFFIXES,
+    SEVERITIES,
+    ImageList,
+    find_corruptions,
+    read_class_folders,
+    read_validation,
+    subset_indices,
+)
+from .loading import LoadImageTensor
 
-SEVERITIES = (1, 2, 3, 4, 5)
-IMAGE_SUFFIXES = {".jpeg", ".jpg", ".png"}
+VAL, ADVERSARIAL, RENDITION, SKETCH = (
+    "imagenet_val",
+    "imagenet_a",
+    "imagenet_r",
+    "imagenet_sketch",
+)
+CORRUPTED = "imagenet_c"
+# Made here from the validation set: never under the name of the distributed set.
+CORRUPTED_HERE = "corrupted_val"
+SUBSETS = (ADVERSARIAL, RENDITION)
+FOLDERS = {
+    VAL: "imagenet/val",
+    ADVERSARIAL: "imagenet-a",
+    RENDITION: "imagenet-r",
+    SKETCH: "sketch",
+    CORRUPTED: "imagenet-c",
+}
+# As ImageNet-C was made: torchvision's Resize(256), bilinear, and CenterCrop(224).
+CORRUPTED_SIZE = 224
+BEFORE_CORRUPTION = CenterCropTransform(CORRUPTED_SIZE, 256, "bilinear")
 
 
 @DATASETS.register_module()
@@ -64,3 +103,178 @@ class ImageNetC(BaseDataset):
                         if image.suffix.lower() in IMAGE_SUFFIXES
                     ]
         return samples
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is evaluated as one: a set, or one corruption of ImageNet-C at one severity.
+
+    Args:
+        name: such as ``"imagenet_a"`` or ``"imagenet_c/fog/3"``.
+        images: its pictures.
+        corruption, severity: what is still to be done to them; None for files that are used as
+            they are.
+    """
+
+    name: str
+    images: ImageList
+    corruption: str | None = None
+    severity: int = 0
+
+    @property
+    def group(self) -> str:
+        """Set that it belongs to."""
+        return self.name.partition("/")[0]
+
+    def digest(self) -> str:
+        """Hash of the files' names and labels: changes when files come or go."""
+        sha = hashlib.sha256(self.images.names.tobytes())
+        sha.update(self.images.labels.tobytes())
+        return sha.hexdigest()
+
+
+@DATASETS.register_module()
+class RobustnessSets(Dataset):
+    """ImageNet val, A, R, Sketch and C in one row, as far as they are on disk.
+
+    A sample is ``inputs`` (3, S, S) uint8 RGB; ``label``, a position in ImageNet's 1000 classes;
+    and ``part``, a position in ``parts``.
+
+    Args:
+        data_root: folder of the sets.
+        folders: set -> folder below ``data_root`` (or an absolute one), for those that do not lie
+            where ``FOLDERS`` says.
+        sets: names of the sets to read; all where None.
+        transform: what a picture goes through after decoding, see ``build_transform``; None where
+            the model brings its own.
+        corrupt_val: make ImageNet-C's pictures from the validation set instead of reading them.
+            They are then the set ``corrupted_val``.
+        resize_c: resize and crop ImageNet-C's pictures as those of the other sets, the convention
+            of AugMix's evaluation. By default pictures of 224 pixels are taken as they are, as in
+            Hendrycks and Dietterich's; a model of another input size gets them resized to that,
+            bicubically, which is a choice made here: MAE does not say how ViT-H448 saw them.
+        extra: the four extra corruptions too; they are no part of mCE.
+
+    Raises:
+        FileNotFoundError: none of the sets is there, or a list or picture is missing.
+        ValueError: an unknown set, or a file or folder that does not belong, which is named.
+
+    Source: MAE Table 13, Appendix C; folders as the sets' authors distribute them.
+    """
+
+    def __init__(
+        self,
+        data_root: str = "data",
+        folders: Mapping[str, str] | None = None,
+        sets: Collection[str] | None = None,
+        transform: Mapping[str, Any] | None = None,
+        corrupt_val: bool = False,
+        resize_c: bool = False,
+        extra: bool = False,
+    ) -> None:
+        for name in [*(folders or {}), *(sets or ())]:
+            if name not in FOLDERS:
+                raise ValueError(f"no robustness set '{name}'; there are {', '.join(FOLDERS)}")
+        self.roots = {
+            name: Path(data_root, folder) for name, folder in {**FOLDERS, **(folders or {})}.items()
+        }
+        self.sets = [name for name in FOLDERS if sets is None or name in sets]
+        self.transform: EvalTransform | None = build_transform(transform) if transform else None
+        self.corrupt_val = corrupt_val
+        self.resize_c = resize_c
+        self.corruptions = CORRUPTIONS + EXTRA_CORRUPTIONS * extra
+        self.load = LoadImageTensor()
+        self.missing: list[str] = []
+        self._set_parts(self._read_parts())
+        if not self.parts:
+            raise FileNotFoundError(f"no robustness set found: {'; '.join(self.missing)}")
+
+    def _read_parts(self) -> list[Part]:
+        parts: list[Part] = []
+        for name in self.sets:
+            root = self.roots[VAL if name == CORRUPTED and self.corrupt_val else name]
+            if not root.is_dir():
+                self.missing.append(f"{name}: no folder {root}")
+            elif name == VAL:
+                parts.append(Part(VAL, read_validation(root)))
+            elif name != CORRUPTED:
+                labels = subset_indices(name) if name in SUBSETS else None
+                parts.append(Part(name, read_class_folders(root, labels)))
+            elif self.corrupt_val:
+                images = read_validation(root)
+                parts += [
+                    Part(f"{CORRUPTED_HERE}/{corruption}/{severity}", images, corruption, severity)
+                    for corruption in self.corruptions
+                    for severity in SEVERITIES
+                ]
+            else:
+                parts += self._read_corrupted(root)
+        return parts
+
+    def _read_corrupted(self, root: Path) -> list[Part]:
+        found = find_corruptions(root)
+        wanted = [(c, severity) for c in self.corruptions for severity in SEVERITIES]
+        if absent := [f"{c}/{severity}" for c, severity in wanted if (c, severity) not in found]:
+            self.missing.append(f"{CORRUPTED}: no folder {root}/" + ", ".join(absent))
+        return [
+            Part(f"{CORRUPTED}/{c}/{severity}", read_class_folders(found[c, severity]))
+            for c, severity in wanted
+            if (c, severity) in found
+        ]
+
+    def _set_parts(self, parts: list[Part]) -> None:
+        self.parts = parts
+        self.ends = np.cumsum([len(part.images) for part in parts])
+
+    def keep(self, names: Collection[str]) -> None:
+        """Leave out all parts but those of these names."""
+        self._set_parts([part for part in self.parts if part.name in names])
+
+    def counts(self) -> dict[str, int]:
+        """Pictures of each set; of ImageNet-C, those of all corruptions and severities."""
+        counts: dict[str, int] = {}
+        for part in self.parts:
+            counts[part.group] = counts.get(part.group, 0) + len(part.images)
+        return counts
+
+    def prepare(self) -> None:
+        """What is better done once before worker processes start than in each of them."""
+        if any(part.corruption for part in self.parts):
+            from .corruptions import compile_loops  # Numba: a second to import
+
+            compile_loops()
+
+    def __len__(self) -> int:
+        return int(self.ends[-1]) if self.parts else 0
+
+    def __getitem__(self, index: int) -> dict[str, Tensor | int]:
+        position = int(np.searchsorted(self.ends, index, side="right"))
+        part = self.parts[position]
+        images = part.images
+        offset = index - (int(self.ends[position]) - len(images))
+        path = images.path(offset)
+        image = self.load.transform({"img_path": path})["img"]
+        if part.corruption is not None:
+            image = self._corrupt(image, part.corruption, part.severity, path.name)
+        image = self._transform(image, part.group in (CORRUPTED, CORRUPTED_HERE))
+        return dict(inputs=image, label=int(images.labels[offset]), part=position)
+
+    def _corrupt(self, image: Tensor, corruption: str, severity: int, file_name: str) -> Tensor:
+        from .corruptions import corrupt
+
+        clean = BEFORE_CORRUPTION(image).permute(1, 2, 0).numpy()
+        corrupted = corrupt(np.ascontiguousarray(clean), corruption, severity, file_name)
+        # A copy: arrays that Pillow made cannot be written to, and torch warns of that.
+        return torch.from_numpy(corrupted.copy()).permute(2, 0, 1)
+
+    def _transform(self, image: Tensor, corrupted: bool) -> Tensor:
+        if self.transform is None:
+            raise ValueError(
+                "the model brings no transform of its own: give test_dataloader.dataset.transform"
+            )
+        if not corrupted or self.resize_c:
+            return self.transform(image)
+        size = self.transform.size
+        if image.shape[1] == image.shape[2] == CORRUPTED_SIZE == size:
+            return image
+        return CenterCropTransform(size, size, "bicubic")(image)

@@ -10,13 +10,19 @@ from mmcv.transforms import LoadImageFromFile
 from mmengine.config import Config
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
+from ..checkpoint.continued import PretrainedAutoencoder
 from ..files import write_json_atomic
+from ..models import MAE
+from .backbone_swap import TYPE_KEY, argument_names, fit_to_backbone, replace_class
 
 REQUIRED_KEYS = ("model", "work_dir", "default_scope")
 RUNNER_KEYS = set(inspect.signature(Runner.__init__).parameters) - {"self", "cfg"}
+# What the runner looks up in the config without having it as an argument.
+RUNNER_KEYS |= {"compile", "activation_checkpointing"}
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 STATE_NAME = "run.json"
 
@@ -32,7 +38,7 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Co
         FileNotFoundError: no such file.
         ValueError: a required key is missing; a top-level key looks like a misspelt one; an
             override names a key that neither stands in the config nor is an argument of the
-            class there.
+            class there; another class for the backbone does not fit (``backbone_swap.py``).
     """
     path = Path(path)
     if not path.is_file():
@@ -47,10 +53,17 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Co
         close = difflib.get_close_matches(key, RUNNER_KEYS, n=1, cutoff=0.85)
         if close and close[0] not in cfg:
             raise ValueError(f"{path}: unknown key '{key}'; did you mean '{close[0]}'?")
-    for key in overrides or {}:
+    given = dict(overrides or {})
+    cfg.overrides = dict(given)
+    replaced = None
+    if TYPE_KEY in given:
+        _check_override(cfg, TYPE_KEY, path)
+        replaced = replace_class(cfg.model.backbone, given.pop(TYPE_KEY))
+    for key in given:
         _check_override(cfg, key, path)
-    cfg.merge_from_dict(overrides or {})
-    cfg.overrides = dict(overrides or {})
+    cfg.merge_from_dict(given)
+    if replaced is not None:
+        fit_to_backbone(cfg, replaced, set(given))
     for loader in LOADERS:
         _name_broken_images(cfg.get(loader))
     return cfg
@@ -87,8 +100,8 @@ def _check_override(cfg: Config, key: str, path: Path) -> None:
         elif hasattr(node, "keys"):
             if part not in node:
                 known = set(node) | _arguments(here, node)
-                if part in known and part == key.split(".")[-1]:
-                    return
+                if part in known:
+                    return  # what lies below, its class checks
                 raise ValueError(
                     f"{path}: override '{key}': {here} has no key '{part}'"
                     f"{_suggestion(part, known)}"
@@ -108,32 +121,34 @@ def _arguments(key: str, node: Any) -> set[str]:
     target = node.get("type")
     if not inspect.isclass(target):
         return RUNNER_KEYS if target is None and "default_scope" in node else set()
-    names: set[str] = set()
-    for parent in target.__mro__[:-1]:
-        parameters = inspect.signature(vars(parent).get("__init__", object)).parameters
-        names |= set(parameters)
-        # What a class takes as **kwargs it hands to its parent.
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-            break
-    return names - {"self", "args", "kwargs"}
+    return argument_names(target)
 
 
 def initialise_backbone(cfg: Config, checkpoint: str | Path) -> None:
-    """Make the model's backbone start from a checkpoint file.
+    """Make the model's backbone start from a checkpoint file of any format that we read.
 
     Raises:
         FileNotFoundError: no such file.
     """
     if not Path(checkpoint).is_file():
         raise FileNotFoundError(f"{checkpoint}: no such checkpoint file")
-    cfg.model.backbone.init_cfg = dict(
-        type="mae_bench.PretrainedBackbone", checkpoint=str(checkpoint)
-    )
+    if inspect.isclass(cfg.model.type) and issubclass(cfg.model.type, MAE):
+        # Pre-training goes on with the decoder too, where the file has one.
+        cfg.model.init_cfg = dict(type=PretrainedAutoencoder, checkpoint=str(checkpoint))
+    else:
+        cfg.model.backbone.init_cfg = dict(
+            type="mae_bench.PretrainedBackbone", checkpoint=str(checkpoint)
+        )
     cfg.checkpoint_file = str(checkpoint)
 
 
-def use_mixed_precision(cfg: Config) -> None:
-    """Train in mixed precision: bfloat16 where the GPU has it, else float16 with scaling.
+def use_mixed_precision(cfg: Config, dtype: str = "auto") -> None:
+    """Train in mixed precision.
+
+    Args:
+        cfg: its ``optim_wrapper`` is changed.
+        dtype: ``"bfloat16"``; ``"float16"``, with scaling of the loss; ``"auto"``: bfloat16 where
+            the GPU has it, else float16.
 
     Raises:
         ValueError: there is no GPU; MMEngine has mixed precision for GPUs only.
@@ -142,11 +157,28 @@ def use_mixed_precision(cfg: Config) -> None:
 
     if not torch.cuda.is_available():
         raise ValueError("--amp needs a GPU and there is none; leave it out to train in float32")
-    bfloat16 = torch.cuda.is_bf16_supported()
+    if dtype == "auto":
+        dtype = "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
     cfg.optim_wrapper.type = "AmpOptimWrapper"
-    cfg.optim_wrapper.dtype = "bfloat16" if bfloat16 else "float16"
-    if not bfloat16:
-        cfg.optim_wrapper.loss_scale = "dynamic"
+    cfg.optim_wrapper.dtype = dtype
+    # bfloat16 has the exponents of float32: nothing underflows, so nothing is scaled.
+    cfg.optim_wrapper.loss_scale = "dynamic" if dtype == "float16" else 1.0
+
+
+class TrainRunner(Runner):
+    """MMEngine's runner, with accumulated batches counted where the learning rate is scaled."""
+
+    def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
+        """Scale by the batch of an optimizer step: GPUs x batch_size x accumulation.
+
+        MMEngine leaves accumulation out. Source: MAE, Appendix A.1 (linear scaling rule); the
+        official code counts it.
+        """
+        counts = getattr(optim_wrapper, "_accumulative_counts", 1)
+        if auto_scale_lr and counts > 1:
+            base = auto_scale_lr["base_batch_size"] / counts
+            auto_scale_lr = {**auto_scale_lr, "base_batch_size": base}
+        super().scale_lr(optim_wrapper, auto_scale_lr)
 
 
 def run_identity(cfg: Config) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The run card: what a run really uses, printed before it starts and kept in its record."""
 
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -55,7 +56,9 @@ def count_forward_flops(model: BaseModel, data_batch: dict[str, Any]) -> float:
     with torch.random.fork_rng(devices):
         model.eval()
         # One image, so that images of several sizes need not be padded to one.
-        data = model.data_preprocessor({key: value[:1] for key, value in data_batch.items()}, False)
+        # And a copy: preprocessors write into the samples, one-hot labels for instance.
+        data_batch = deepcopy({key: value[:1] for key, value in data_batch.items()})
+        data = model.data_preprocessor(data_batch, False)
         with FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter:
             model(data["inputs"], data.get("data_samples"), mode="tensor")
     model.train(training)
@@ -100,5 +103,35 @@ class RunCard(Hook):
         self.counted = True
         flops = count_forward_flops(unwrap(runner.model), data_batch)
         runner.run_card["forward_gflops_per_image"] = round(flops / 1e9, 6)
+        self._print(runner)
+
+    def before_test(self, runner: Runner) -> None:
+        """Everything that is known before the first batch of a test."""
+        model = unwrap(runner.model)
+        parameters = list(model.parameters())
+        mixed = getattr(runner.test_loop, "fp16", False)
+        runner.run_card = {
+            "model": type(model).__name__,
+            "effective_batch": (runner.test_dataloader.batch_size or 0) * runner.world_size,
+            "processes": runner.world_size,
+            "precision": "mixed float16" if mixed else str(parameters[0].dtype)[len("torch.") :],
+            "parameters": sum(p.numel() for p in parameters),
+        }
+        self.counted = False
+
+    def before_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Count operations on the first batch, then print the card."""
+        if self.counted:
+            return
+        self.counted = True
+        try:
+            flops = count_forward_flops(unwrap(runner.model), data_batch)
+            runner.run_card["forward_gflops_per_image"] = round(flops / 1e9, 6)
+        except (ValueError, RuntimeError) as error:
+            # such as a sliding window over pictures that are larger than the backbone takes at once
+            runner.logger.warning(f"operations of the forward pass not counted: {error}")
+        self._print(runner)
+
+    def _print(self, runner: Runner) -> None:
         lines = [f"  {key.replace('_', ' ')}: {value}" for key, value in runner.run_card.items()]
         runner.logger.info("run card\n" + "\n".join(lines))

@@ -36,19 +36,25 @@ class WarmupCosineLR(_ParamScheduler):
     Args:
         optimizer: wrapper whose groups are scheduled.
         warmup: epochs of warm-up (iterations where ``by_epoch=False``).
-        total: epochs in all (likewise).
+        total: epochs in all (likewise); None: those of the run, which MMEngine gives as ``end``.
         min_ratio: floor over peak.
+
+    Raises:
+        ValueError: a warm-up as long as all of it, or neither ``total`` nor ``end``.
     """
 
     def __init__(
         self,
         optimizer: Any,
         warmup: float,
-        total: float,
+        total: float | None = None,
         min_ratio: float = 0.0,
         by_epoch: bool = True,
         **kwargs: Any,
     ) -> None:
+        total = kwargs.get("end") if total is None else total
+        if total is None:
+            raise ValueError("WarmupCosineLR needs 'total' where no run gives it an end")
         if not 0 <= warmup < total:
             raise ValueError(f"warmup={warmup} must be at least 0 and less than total={total}")
         self.warmup, self.total, self.min_ratio = warmup, total, min_ratio
@@ -56,15 +62,25 @@ class WarmupCosineLR(_ParamScheduler):
 
     @classmethod
     def build_iter_from_epoch(
-        cls, *, warmup: float, total: float, epoch_length: int, end: float, **kwargs: Any
+        cls,
+        *,
+        warmup: float,
+        epoch_length: int,
+        end: float,
+        total: float | None = None,
+        **kwargs: Any,
     ) -> "WarmupCosineLR":
         """Made by MMEngine where the config says ``convert_to_iter_based=True``.
 
-        ``end`` is MMEngine's own idea of the last epoch, which ``total`` replaces.
+        ``end`` is the last epoch of the run, which ``total`` replaces.
         """
         kwargs["by_epoch"] = False
+        total = end if total is None else total
         return cls(warmup=warmup * epoch_length, total=total * epoch_length, **kwargs)
 
     def _get_value(self) -> list[float]:
-        factor = warmup_cosine_factor(self.last_step, self.warmup, self.total, self.min_ratio)
+        # All batches accumulated for one step have the rate of the first, as in the official code:
+        # accumulation then equals a larger batch.
+        step = self.last_step - self.last_step % getattr(self.optimizer, "_accumulative_counts", 1)
+        factor = warmup_cosine_factor(step, self.warmup, self.total, self.min_ratio)
         return [base * factor for base in self.base_values]

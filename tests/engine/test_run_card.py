@@ -157,3 +157,40 @@ def test_peak_rate_is_that_of_the_head_before_warmup():
     runner = make_runner(model, optim_wrapper=wrapper)
     RunCard().before_train(runner)
     assert runner.run_card["peak_lr"] == 0.3
+
+
+def test_card_of_a_test():
+    loader = torch.utils.data.DataLoader([0] * 100, batch_size=8)
+    loop = SimpleNamespace(fp16=False)
+    runner = make_runner(classifier(), world_size=2, test_dataloader=loader, test_loop=loop)
+    hook = RunCard()
+    hook.before_test(runner)
+    hook.before_test_iter(runner, 0, batch(16))
+    flops = 2 * 16 * 48 * WIDTH + transformer_flops(17, WIDTH, DEPTH) + 2 * WIDTH * CLASSES
+    card = runner.run_card
+    assert card["parameters"] == sum(p.numel() for p in runner.model.parameters())
+    assert {key: card[key] for key in ("model", "effective_batch", "precision")} == {
+        "model": "ImageClassifier",
+        "effective_batch": 16,
+        "precision": "float32",
+    }
+    assert card["forward_gflops_per_image"] == pytest.approx(flops / 1e9, abs=1e-6)
+    loop.fp16 = True
+    hook.before_test(runner)
+    assert runner.run_card["precision"] == "mixed float16"
+
+
+def test_test_goes_on_where_operations_cannot_be_counted():
+    class Picky(nn.Linear):
+        def data_preprocessor(self, data, training):
+            raise RuntimeError("only crops")
+
+    warnings: list[str] = []
+    loader = torch.utils.data.DataLoader([0] * 10, batch_size=2)
+    runner = make_runner(Picky(1, 1), test_dataloader=loader, test_loop=SimpleNamespace())
+    runner.logger.warning = warnings.append
+    hook = RunCard()
+    hook.before_test(runner)
+    hook.before_test_iter(runner, 0, batch(16))
+    assert "forward_gflops_per_image" not in runner.run_card
+    assert "only crops" in warnings[0]

@@ -90,6 +90,16 @@ def test_every_iteration(min_ratio, tmp_path):
     assert found[WARMUP * EPOCH_LENGTH] == pytest.approx([PEAK, PEAK * SCALE])
 
 
+def test_length_of_the_run_where_no_total_is_given(tmp_path):
+    options = dict(warmup=WARMUP, min_ratio=0.1, by_epoch=True, convert_to_iter_based=True)
+    given = train(tmp_path / "given", dict(**options, total=EPOCHS))
+    assert train(tmp_path / "left_out", options) == given
+    by_iteration = train(tmp_path / "i", dict(warmup=2, by_epoch=False), by_epoch=False)
+    assert by_iteration[-1][0] == pytest.approx(PEAK * 0.5 * (1 + math.cos(math.pi * 2 / 3)))
+    with pytest.raises(ValueError, match="needs 'total'"):
+        WarmupCosineLR(wrap(Model()), warmup=2, by_epoch=False)
+
+
 def test_by_iteration(tmp_path):
     found = train(tmp_path, dict(warmup=2, total=EPOCHS, by_epoch=False), by_epoch=False)
     cosine = [PEAK * 0.5 * (1 + math.cos(math.pi * i / 3)) for i in range(3)]

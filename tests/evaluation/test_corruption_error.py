@@ -4,9 +4,14 @@ import random
 
 import pytest
 import torch
+from torchvision.models import AlexNet_Weights
 
 from mae_bench.evaluation import CorruptionError, mean_corruption_error
-from mae_bench.evaluation.corruption_error import ALEXNET_ERRORS
+from mae_bench.evaluation.corruption_error import (
+    ALEXNET_CLEAN_ERROR,
+    ALEXNET_ERRORS,
+    relative_mean_corruption_error,
+)
 
 # In whole percents, against slips of the pen: a value under another name would stand out here.
 ALEXNET_ROUNDED = {
@@ -122,3 +127,23 @@ def test_metric_gives_mce_where_all_corruptions_are_there():
     assert metrics["corruption_error/mCE"] == pytest.approx(expected)
     assert metrics["corruption_error/mean"] == pytest.approx(50)
     assert metrics["corruption_error/spatter"] == pytest.approx(50)
+
+
+def test_relative_alexnet_has_100():
+    assert relative_mean_corruption_error(dict(ALEXNET_ERRORS), ALEXNET_CLEAN_ERROR) == (
+        pytest.approx(100)
+    )
+
+
+def test_relative_without_a_rise_is_0():
+    assert relative_mean_corruption_error(dict.fromkeys(ALEXNET_ERRORS, 0.2), 0.2) == 0
+
+
+def test_alexnet_s_clean_error_is_torchvision_s():
+    accuracy = AlexNet_Weights.IMAGENET1K_V1.meta["_metrics"]["ImageNet-1K"]["acc@1"]
+    assert pytest.approx(1 - accuracy / 100) == ALEXNET_CLEAN_ERROR
+
+
+def test_relative_needs_a_clean_rate():
+    with pytest.raises(ValueError, match="error of the clean pictures is 43.5"):
+        relative_mean_corruption_error(dict(ALEXNET_ERRORS), 43.5)

@@ -1,0 +1,160 @@
+"""What all benchmarks share: interleaved times, their ratios, peak memory, matrix-product speed."""
+
+import multiprocessing
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+MIB = 2**20
+
+
+class Spread(NamedTuple):
+    """A figure over all rounds."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> "Spread":
+        """Median, least and greatest of at least one value."""
+        values = list(values)
+        return cls(statistics.median(values), min(values), max(values))
+
+    def __format__(self, spec: str) -> str:
+        """``f"{spread:.2f}"`` is ``"1.48 [1.46-1.49]"``."""
+        spec = spec or ".3g"
+        return f"{self.median:{spec}} [{self.low:{spec}}-{self.high:{spec}}]"
+
+
+def interleaved_seconds(
+    variants: Mapping[str, Callable[[], object]],
+    rounds: int,
+    warm_up: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, list[float]]:
+    """Time variants in turn, round by round, so that a drift of the machine's speed hits all alike.
+
+    Args:
+        variants: what to time, by name; each call is one measurement.
+        rounds: measurements of each variant.
+        warm_up: rounds before those, not counted.
+        clock: seconds; ``time.process_time`` counts what this process computes on all its threads,
+            however busy the machine is with others, and neither workers nor a GPU.
+
+    Returns:
+        seconds of each round, by name. Every other round runs in reverse order.
+    """
+    names = list(variants)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for i in range(warm_up + rounds):
+        for name in names if i % 2 == 0 else reversed(names):
+            _wait_for_gpu()
+            start = clock()
+            variants[name]()
+            _wait_for_gpu()
+            if i >= warm_up:
+                seconds[name].append(clock() - start)
+    return seconds
+
+
+def speed_up(seconds: Mapping[str, Sequence[float]], of: str, over: str) -> Spread:
+    """How many times faster ``of`` is than ``over``, round by round."""
+    return Spread.of(b / a for a, b in zip(seconds[of], seconds[over], strict=True))
+
+
+def matrix_product_gflops(dtype: torch.dtype, size: int = 2048, rounds: int = 5) -> float:
+    """Speed of square matrix products, GFLOP/s: what the machine reaches at best.
+
+    Args:
+        dtype: of the matrices.
+        size: their side.
+        rounds: products timed after one that is not; the median counts.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    a, b = torch.rand(2, size, size, device=device).to(dtype)
+    times = interleaved_seconds({"product": lambda: a @ b}, rounds)["product"]
+    return 2 * size**3 / statistics.median(times) / 1e9
+
+
+def peak_memory(build: Callable[..., Callable[[], object]], *args: object) -> float:
+    """Memory that one call needs at its peak beyond what was there before it, in MiB.
+
+    Args:
+        build: a function of a module (a child process imports it) that prepares what is measured
+            and returns the call to measure.
+        args: of ``build``, picklable.
+
+    Returns:
+        on a CPU the growth of the resident set in a fresh process (Linux only: the kernel keeps
+        the peak); of the GPU's allocated memory where ``build`` used a GPU.
+
+    Raises:
+        RuntimeError: the child failed; what it said is above.
+    """
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_measure_peak, args=(sender, build, args))
+    child.start()
+    sender.close()
+    try:
+        return receiver.recv()
+    except EOFError:
+        raise RuntimeError(f"{build.__name__} failed in its process, see above") from None
+    finally:
+        child.join()
+
+
+def _measure_peak(sender, build: Callable[..., Callable[[], object]], args: tuple) -> None:
+    call = build(*args)
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        call()
+        torch.cuda.synchronize()
+        sender.send((torch.cuda.max_memory_allocated() - before) / MIB)
+        return
+    # Not getrusage: its peak includes what the parent held at the fork, and cannot be reset.
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _resident_kib("VmRSS")
+    call()
+    sender.send((_resident_kib("VmHWM") - before) / 1024)
+
+
+def _resident_kib(field: str) -> int:
+    status = Path("/proc/self/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith(field)))
+
+
+def _wait_for_gpu() -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
+def describe_machine() -> str:
+    """One line for the head of a benchmark's output: processor or GPU, threads, PyTorch."""
+    if torch.cuda.is_available():
+        device = torch.cuda.get_device_name()
+    else:
+        device = f"{_processor()}, {torch.get_num_threads()} of {os.cpu_count()} threads"
+    return f"{device}, PyTorch {torch.__version__}"
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or "unknown processor")
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Rows as a Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)

@@ -1,0 +1,51 @@
+"""Segmentation tested at several scales and mirrored."""
+
+from typing import Any
+
+from mmengine.structures import PixelData
+from mmseg.models import EncoderDecoder
+
+from ..registry import MODELS
+
+
+def views_of_one_picture(samples: list[dict[str, Any]]) -> dict[str, Any]:
+    """Collate one sample of mmcv's ``TestTimeAug``: its views are the batch.
+
+    Raises:
+        ValueError: more than one sample.
+    """
+    if len(samples) != 1:
+        raise ValueError(f"a batch of {len(samples)}: views of one picture need batch_size=1")
+    return samples[0]
+
+
+@MODELS.register_module()
+class MultiScaleSegmentor(EncoderDecoder):
+    """mmseg's ``EncoderDecoder``, whose test averages over the views of a picture.
+
+    mmseg has the same as a wrapper around a model, whose checkpoints then have other names. With
+    one view it is ``EncoderDecoder``.
+    """
+
+    def test_step(self, data: dict[str, Any]) -> list:
+        """Mean of the class probabilities of all views, at the picture's own size.
+
+        Args:
+            data: ``inputs``, views (3, h, w) of any sizes, and their ``data_samples``.
+
+        Returns:
+            one data sample with ``pred_sem_seg``.
+
+        Raises:
+            ValueError: views of several pictures.
+        """
+        pictures = {sample.img_path for sample in data["data_samples"]}
+        if len(pictures) != 1:
+            raise ValueError(f"views of {len(pictures)} pictures in a batch: set batch_size=1")
+        results = []
+        for image, sample in zip(data["inputs"], data["data_samples"], strict=True):
+            results += super().test_step(dict(inputs=[image], data_samples=[sample]))
+        probabilities = sum(result.seg_logits.data.softmax(dim=0) for result in results)
+        merged = results[0]
+        merged.pred_sem_seg = PixelData(data=probabilities.argmax(dim=0, keepdim=True))
+        return [merged]

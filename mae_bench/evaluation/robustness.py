@@ -1,0 +1,281 @@
+"""The robustness sets, all in one pass of one model, with a state that survives interruption."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.dist import all_reduce, is_main_process
+from mmengine.runner import BaseLoop, Runner
+from mmengine.runner.amp import autocast
+from mmpretrain.models import ClsDataPreprocessor
+from mmpretrain.registry import DATASETS
+from torch import Tensor
+
+from ..datasets.imagenet_variants import imagenet_classes, subset_indices
+from ..datasets.robustness import (
+    ADVERSARIAL,
+    CORRUPTED,
+    CORRUPTED_HERE,
+    RENDITION,
+    SUBSETS,
+    VAL,
+    Part,
+    RobustnessSets,
+)
+from ..engine.run_card import unwrap
+from ..files import sha256_of, write_json_atomic
+from .corruption_error import corruption_metrics
+
+STATE_NAME = "robustness_state.json"
+# What is counted of each part: pictures whose label is the best of all 1000 logits, among the best
+# five, the best of the 200 logits of A's or R's classes; pictures with a logit that is no number.
+COUNTS = ("top1", "top5", ADVERSARIAL, RENDITION, "not_finite")
+NOT_DISTRIBUTED = "corruptions made here from ImageNet val, not the distributed files of ImageNet-C"
+
+
+def count_hits(logits: Tensor, labels: Tensor, subsets: Tensor) -> Tensor:
+    """Which of `COUNTS` each picture adds to.
+
+    Args:
+        logits: (B, 1000).
+        labels: (B,), positions among the 1000 classes.
+        subsets: (2, 1000) bool, the classes of A and of R.
+
+    Returns:
+        (B, 5) bool.
+    """
+    top5 = logits.topk(5, dim=1).indices == labels[:, None]
+    hits = [top5[:, 0], top5.any(dim=1)]
+    for subset in subsets:
+        # A label outside the subset is never its best class, so it adds nothing.
+        hits.append(logits.masked_fill(~subset, -torch.inf).argmax(dim=1) == labels)
+    hits.append(~logits.isfinite().all(dim=1))
+    return torch.stack(hits, dim=1)
+
+
+def normalise(images: Tensor, preprocessor: Any) -> Tensor:
+    """Pictures as the model's data preprocessor gives them, with one copy in place of its four.
+
+    Args:
+        images: (B, 3, S, S) uint8 RGB.
+        preprocessor: of the model; one that does more than normalise does it all itself.
+
+    Returns:
+        (B, 3, S, S) float32 on the preprocessor's device.
+    """
+    plain = type(preprocessor) is ClsDataPreprocessor and preprocessor.pad_size_divisor == 1
+    if not plain or not hasattr(preprocessor, "mean"):
+        # As OpenMMLab loads pictures: BGR.
+        return preprocessor(dict(inputs=images.flip(1)))["inputs"]
+    images = images.to(preprocessor.device, non_blocking=True)
+    if not preprocessor.to_rgb:
+        images = images.flip(1)
+    return images.float().sub_(preprocessor.mean).div_(preprocessor.std)
+
+
+class RobustnessLoop(BaseLoop):
+    """Test loop over ``RobustnessSets``: one pass, counts on the device, no Python per picture.
+
+    Whenever a part (a set, or one corruption at one severity) is through, its counts go to
+    ``robustness_state.json`` in the work directory. The next start with the same config,
+    checkpoint and files takes them from there and evaluates the parts that are left.
+
+    Args:
+        runner: of MMEngine; its model takes ``mode="tensor"`` and has 1000 outputs.
+        dataloader: config with a ``RobustnessSets`` dataset. Sampler and collation are set here:
+            every picture counts exactly once, also on several devices.
+        evaluator: not used, the loop counts itself; MMEngine wants one to be there.
+        fp16: mixed precision; on a GPU where None.
+
+    Raises:
+        ValueError: from ``run``, where the model has other classes than ImageNet-1K, or gives
+            something that is no number.
+    """
+
+    def __init__(
+        self, runner: Runner, dataloader: dict, evaluator: Any = None, fp16: bool | None = None
+    ) -> None:
+        self._runner = runner
+        self.fp16 = torch.cuda.is_available() if fp16 is None else fp16
+        self.model: Any = unwrap(runner.model)
+        self.dataset: RobustnessSets = DATASETS.build(dataloader["dataset"])
+        if self.dataset.transform is None:
+            self.dataset.transform = getattr(self.model, "eval_transform", None)
+        self.all_parts = list(self.dataset.parts)
+        self.data_counts = self.dataset.counts()
+        self.digests = {part.name: part.digest() for part in self.all_parts}
+        self.state_file = Path(runner.work_dir, STATE_NAME)
+        self.identity = run_identity(runner.cfg)
+        self.done = self._read_state()
+        self.dataset.keep({part.name for part in self.all_parts} - set(self.done))
+        self.dataset.prepare()
+        settings = {key: value for key, value in dataloader.items() if key != "dataset"}
+        settings.setdefault("pin_memory", torch.cuda.is_available())
+        settings |= dict(
+            dataset=self.dataset,
+            sampler=dict(type="DefaultSampler", shuffle=False, round_up=False),
+            collate_fn=dict(type="default_collate"),
+        )
+        super().__init__(runner, settings)
+
+    @torch.no_grad()
+    def run(self) -> dict[str, float]:
+        """Evaluate what is left and return the metrics of everything."""
+        self.runner.call_hook("before_test")
+        self.runner.call_hook("before_test_epoch")
+        if skipped := len(self.done):
+            self.runner.logger.info(f"{skipped} parts are evaluated already: {self.state_file}")
+        for reason in self.dataset.missing:
+            self.runner.logger.warning(f"not evaluated, {reason}")
+        self.model.eval()
+        if len(self.dataset):
+            self._evaluate()
+        card = getattr(self.runner, "run_card", {})
+        card |= {"missing": self.dataset.missing}
+        if any(part.corruption for part in self.all_parts):
+            card |= {"corruptions": NOT_DISTRIBUTED}
+        metrics = robustness_metrics(self.done, self.all_parts)
+        self._match_published(metrics)
+        self.runner.call_hook("after_test_epoch", metrics=metrics)
+        self.runner.call_hook("after_test")
+        return metrics
+
+    def _evaluate(self) -> None:
+        device = next(self.model.parameters()).device
+        parts = self.dataset.parts
+        counts = torch.zeros(len(parts), len(COUNTS), dtype=torch.long, device=device)
+        subsets = torch.zeros(len(SUBSETS), len(imagenet_classes()), dtype=torch.bool)
+        for row, name in zip(subsets, SUBSETS, strict=True):
+            row[list(subset_indices(name))] = True
+        subsets = subsets.to(device)
+        # All processes go through the same row in strides, so that they finish a part at the same
+        # batch. The last batch, which some may lack, is left to the end.
+        step = self.dataloader.batch_size * self.runner.world_size
+        finishes = {int((end - 1) // step) for end in self.dataset.ends}
+        last = (len(self.dataset) - 1) // step
+        for index, batch in enumerate(self.dataloader):
+            self.runner.call_hook("before_test_iter", batch_idx=index, data_batch=batch)
+            with autocast(enabled=self.fp16):
+                inputs = normalise(batch["inputs"], self.model.data_preprocessor)
+                logits = self.model(inputs, mode="tensor")
+            if logits.shape[1] != subsets.shape[1]:
+                raise ValueError(
+                    f"the model has {logits.shape[1]} outputs; the robustness sets need "
+                    f"ImageNet-1K's {subsets.shape[1]} classes"
+                )
+            hits = count_hits(logits.float(), batch["label"].to(device), subsets)
+            counts.index_add_(0, batch["part"].to(device), hits.long())
+            if index in finishes and index != last:
+                self._save(counts, (index + 1) * step)
+            self.runner.call_hook("after_test_iter", batch_idx=index, data_batch=batch, outputs=())
+        self._save(counts, len(self.dataset))
+
+    def _save(self, counts: Tensor, seen: int) -> None:
+        """Keep the counts of the parts that end within the first ``seen`` pictures."""
+        summed = counts.clone()
+        all_reduce(summed)
+        rows = summed.tolist()
+        for part, end, row in zip(self.dataset.parts, self.dataset.ends, rows, strict=True):
+            if end > seen or part.name in self.done:
+                continue
+            hits = dict(zip(COUNTS, row, strict=True))
+            if hits["not_finite"]:
+                raise ValueError(
+                    f"{part.name}: logits of {hits['not_finite']} pictures are not finite; if "
+                    "mixed precision is the reason, --cfg-options test_cfg.fp16=False"
+                )
+            self.done[part.name] = hits
+        if is_main_process():
+            content = {
+                name: {"files": self.digests[name], "hits": hits}
+                for name, hits in self.done.items()
+            }
+            write_json_atomic({"identity": self.identity, "parts": content}, self.state_file)
+
+    def _read_state(self) -> dict[str, dict[str, int]]:
+        """Counts of the parts that an earlier start of the same run has evaluated."""
+        if not self.state_file.is_file():
+            return {}
+        try:
+            state = json.loads(self.state_file.read_text(encoding="utf-8"))
+            if state["identity"] != self.identity:
+                self.runner.logger.info(f"{self.state_file}: of another run, starting afresh")
+                return {}
+            return {
+                name: {key: int(part["hits"][key]) for key in COUNTS}
+                for name, part in state["parts"].items()
+                if part["files"] == self.digests.get(name)
+            }
+        except (ValueError, KeyError, TypeError):
+            self.runner.logger.warning(f"{self.state_file}: unreadable, starting afresh")
+            return {}
+
+    def _match_published(self, metrics: dict[str, float]) -> None:
+        """Leave to the record the published cells that were measured, marked where made here."""
+        entries = []
+        for entry in self.runner.cfg.get("reproduces", []):
+            here = dict(entry)
+            if here["metric"] not in metrics and here["metric"].startswith(CORRUPTED):
+                here["metric"] = here["metric"].replace(CORRUPTED, CORRUPTED_HERE, 1)
+                here["differs"] = [*here.get("differs", []), NOT_DISTRIBUTED]
+            if here["metric"] in metrics:
+                entries.append(here)
+        self.runner.cfg.reproduces = entries
+
+
+def run_identity(cfg: Config) -> str:
+    """Hash of what decides the numbers: model, data, loop and checkpoint; no batch or workers."""
+    resolved = cfg.to_dict()
+    deciding = [
+        resolved.get("model"),
+        resolved.get("test_dataloader", {}).get("dataset"),
+        resolved.get("test_cfg"),
+        sha256_of(cfg.checkpoint_file) if cfg.get("checkpoint_file") else None,
+    ]
+    text = json.dumps(deciding, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def robustness_metrics(hits: dict[str, dict[str, int]], parts: list[Part]) -> dict[str, float]:
+    """Figures of all sets, in percent, from the counts of their parts.
+
+    ``imagenet_val/top1`` and ``top5``; ``imagenet_sketch/top1``. Of A and R: ``top1`` with the
+    logits of the set's 200 classes alone, ``clean_top1`` the same on those classes of the
+    validation set, ``top1_1000way`` with all logits. Of C see ``corruption_metrics``.
+
+    Args:
+        hits: name of a part -> `COUNTS`.
+        parts: of the same names.
+    """
+    metrics: dict[str, float] = {}
+    errors: dict[str, dict[str, dict[int, float]]] = {}
+    clean_error = None
+    val = next((part for part in parts if part.name == VAL), None)
+    for part in parts:
+        counts, total = hits[part.name], len(part.images)
+        if part.group in (CORRUPTED, CORRUPTED_HERE):
+            group, corruption, severity = part.name.split("/")
+            by_severity = errors.setdefault(group, {}).setdefault(corruption, {})
+            by_severity[int(severity)] = 1 - counts["top1"] / total
+            continue
+        if part.name in SUBSETS:
+            metrics[f"{part.name}/top1"] = 100 * counts[part.name] / total
+            metrics[f"{part.name}/top1_1000way"] = 100 * counts["top1"] / total
+            if val is not None:
+                classes = torch.tensor(subset_indices(part.name))
+                inside = int(torch.isin(torch.from_numpy(val.images.labels), classes).sum())
+                if inside:
+                    clean = hits[VAL][part.name] / inside
+                    metrics[f"{part.name}/clean_top1"] = 100 * clean
+            continue
+        metrics[f"{part.name}/top1"] = 100 * counts["top1"] / total
+        if part.name == VAL:
+            metrics[f"{VAL}/top5"] = 100 * counts["top5"] / total
+            clean_error = 1 - counts["top1"] / total
+    for group, by_corruption in errors.items():
+        figures = corruption_metrics(by_corruption, clean_error)
+        metrics |= {f"{group}/{name}": value for name, value in figures.items()}
+    return metrics

@@ -1,0 +1,91 @@
+"""Corruptions made on the fly, against the package they come from."""
+
+import io
+
+import imagecorruptions
+import numpy as np
+import pytest
+from PIL import Image
+from skimage.data import astronaut
+
+from mae_bench.datasets.corruptions import corrupt
+from mae_bench.datasets.imagenet_variants import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES
+
+# Draws nothing: equal to the package without any agreement on random numbers.
+DETERMINISTIC = (
+    "defocus_blur",
+    "zoom_blur",
+    "brightness",
+    "contrast",
+    "pixelate",
+    "jpeg_compression",
+    "gaussian_blur",
+    "saturate",
+)
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    return np.asarray(Image.fromarray(astronaut()).resize((224, 224)))
+
+
+def test_names_are_the_package_s():
+    assert list(CORRUPTIONS) == imagecorruptions.get_corruption_names("common")
+    assert list(EXTRA_CORRUPTIONS) == imagecorruptions.get_corruption_names("validation")
+
+
+@pytest.mark.parametrize("corruption", DETERMINISTIC)
+@pytest.mark.parametrize("severity", SEVERITIES)
+def test_byte_for_byte_the_package_s(image, corruption, severity):
+    expected = imagecorruptions.corrupt(image, severity, corruption)
+    assert np.array_equal(corrupt(image, corruption, severity, "a", None), expected)
+
+
+def test_zoom_blur_of_another_shape(image):
+    part = np.ascontiguousarray(image[:150, 20:])
+    for severity in SEVERITIES:
+        expected = imagecorruptions.corrupt(part, severity, "zoom_blur")
+        assert np.array_equal(corrupt(part, "zoom_blur", severity, "a", None), expected)
+
+
+@pytest.mark.parametrize(
+    "corruption", sorted({*CORRUPTIONS, *EXTRA_CORRUPTIONS} - {*DETERMINISTIC})
+)
+def test_random_ones_depend_on_the_name_and_on_nothing_else(image, corruption):
+    np.random.seed(0)
+    first = corrupt(image, corruption, 3, "ILSVRC2012_val_00000001.JPEG")
+    np.random.seed(1)
+    expected_next = np.random.RandomState(1).rand()
+    again = corrupt(image, corruption, 3, "ILSVRC2012_val_00000001.JPEG")
+    # The caller's random numbers are as if nothing had been drawn.
+    assert np.random.rand() == expected_next
+    assert np.array_equal(first, again)
+    other = corrupt(image, corruption, 3, "ILSVRC2012_val_00000002.JPEG")
+    assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize("corruption", CORRUPTIONS + EXTRA_CORRUPTIONS)
+def test_a_changed_picture_of_the_same_shape(image, corruption):
+    corrupted = corrupt(image, corruption, 5, "a")
+    assert corrupted.dtype == np.uint8 and corrupted.shape == image.shape
+    distance = np.abs(corrupted.astype(int) - image)
+    # Another picture, and still one of the same thing.
+    assert distance.mean() > 3
+    correlation = np.corrcoef(corrupted.ravel(), image.ravel())[0, 1]
+    assert correlation > 0.2
+
+
+def test_stored_as_jpeg_of_quality_85(image):
+    buffer = io.BytesIO()
+    expected = imagecorruptions.corrupt(image, 2, "contrast")
+    Image.fromarray(expected).save(buffer, "JPEG", quality=85)
+    assert np.array_equal(corrupt(image, "contrast", 2, "a"), np.asarray(Image.open(buffer)))
+
+
+@pytest.mark.parametrize(
+    ("corruption", "severity", "message"),
+    [("rain", 1, "'rain' is not one of gaussian_noise"), ("fog", 6, "severity=6")],
+)
+def test_wrong_arguments(image, corruption, severity, message):
+    with pytest.raises(ValueError, match=message):
+        corrupt(image, corruption, severity, "a")

@@ -1,0 +1,403 @@
+"""The robustness command end to end, on small trees in the real layouts, with tiny models."""
+
+import json
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from mmengine.logging import MMLogger
+from mmengine.registry import init_default_scope
+from mmpretrain.registry import MODELS
+from PIL import Image
+from safetensors.torch import save_file
+from timm.data import create_transform, resolve_model_data_config
+
+from mae_bench.checkpoint.format import CheckpointMetadata, load_checkpoint, save_checkpoint
+from mae_bench.checkpoint.transfer import export_model
+from mae_bench.datasets.imagenet_variants import CORRUPTIONS, subset_indices
+from mae_bench.datasets.robustness import Part, RobustnessSets
+from mae_bench.engine.launch import load_config
+from mae_bench.evaluation.classifiers import mmpretrain_model
+from mae_bench.evaluation.corruption_error import ALEXNET_ERRORS, mean_corruption_error
+from mae_bench.evaluation.robustness import (
+    COUNTS,
+    STATE_NAME,
+    count_hits,
+    normalise,
+    robustness_metrics,
+)
+from mae_bench.results.record import read_record
+
+from .conftest import STINGRAY, TENCH, all_sets, class_folders
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / "configs/cls"
+LABELS = {"n01440764": 0, "n01443537": 1, "n01498041": 6, "n01531178": 11}
+FAST = ["test_dataloader.num_workers=0", "test_dataloader.batch_size=7"]
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory) -> Path:
+    """All sets; of C two corruptions, one of them whole."""
+    root = tmp_path_factory.mktemp("sets")
+    all_sets(root, ("fog",), range(1, 6))
+    class_folders(root / "imagenet-c/weather/snow/3", (TENCH,), per_class=1)
+    return root
+
+
+@pytest.fixture
+def test_tool(tmp_path, monkeypatch, capfd):
+    """Run tools/test.py as from the command line; gives exit code, output and errors."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MAE_BENCH_TRACEBACK", raising=False)
+    monkeypatch.setenv("COLUMNS", "150")
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["test.py", *map(str, arguments)])
+        capfd.readouterr()
+        # Two runs within a second would share a logger, and with it the first one's closed stream.
+        MMLogger._instance_dict.clear()
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(str(ROOT / "tools/test.py"), run_name="__main__")
+        return ended.value.code, *capfd.readouterr()
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> tuple[Path, Path]:
+    """The config of ViT-B made tiny, and a checkpoint of that model with head weights."""
+    folder = tmp_path_factory.mktemp("tiny")
+    (folder / "cls").mkdir()
+    text = (CONFIGS / "vit_base_robustness_in1k.py").read_text()
+    for before, after in (
+        ('arch="base"', "arch=dict(embed_dim=16, depth=1, num_heads=2)"),
+        ("patch_size=16", "patch_size=56"),
+        ("in_channels=768", "in_channels=16"),
+    ):
+        assert before in text
+        text = text.replace(before, after)
+    config = folder / "cls/tiny.py"
+    config.write_text(text)
+    (folder / "default_runtime.py").write_text((ROOT / "configs/default_runtime.py").read_text())
+
+    torch.manual_seed(0)
+    init_default_scope("mmpretrain")
+    model = MODELS.build(load_config(config).model)
+    torch.nn.init.normal_(model.head.fc.weight)
+    metadata = CheckpointMetadata(
+        architecture={"arch": dict(embed_dim=16, depth=1, num_heads=2)},
+        img_size=224,
+        patch_size=56,
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        method="mae + supervised",
+        data="ImageNet-1K",
+        epochs=1,
+    )
+    checkpoint = folder / "tiny.safetensors"
+    export_model(model, checkpoint, metadata)
+    return config, checkpoint
+
+
+def logits_by_timm(root: Path, model: torch.nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits and labels of a set, by timm's own transform on Pillow images."""
+    data_config = resolve_model_data_config(model, use_test_size=True)
+    transform = create_transform(**data_config, is_training=False)
+    paths = sorted(root.rglob("*.JPEG"))
+    images = [transform(Image.open(path).convert("RGB")) for path in paths]
+    labels = torch.tensor([LABELS[path.parent.name] for path in paths])
+    with torch.no_grad():
+        return model(torch.stack(images)), labels
+
+
+def test_our_model_on_all_sets(test_tool, tiny, sets):
+    config, checkpoint = tiny
+    options = ["--cfg-options", *FAST, f"test_dataloader.dataset.data_root={sets}"]
+    code, out, err = test_tool(config, checkpoint, "--out", "record.json", *options)
+    assert code == 0, err
+    record = read_record("record.json")
+    assert record.data_counts == {
+        "imagenet_val": 6,
+        "imagenet_a": 4,
+        "imagenet_r": 4,
+        "imagenet_sketch": 6,
+        "imagenet_c": 6,
+    }
+    metrics = record.metrics
+    of_subsets = {
+        f"imagenet_{name}/{figure}"
+        for name in "ar"
+        for figure in ("top1", "clean_top1", "top1_1000way")
+    }
+    assert of_subsets | {"imagenet_val/top1", "imagenet_val/top5", "imagenet_sketch/top1"} <= set(
+        metrics
+    )
+    fog = [metrics[f"imagenet_c/error/fog/{severity}"] for severity in range(1, 6)]
+    assert metrics["imagenet_c/error/fog"] == pytest.approx(sum(fog) / 5)
+    assert metrics["imagenet_c/mean_error"] == pytest.approx(sum(fog) / 5)
+    # Snow lacks severities, and most corruptions are missing: no figure for the whole.
+    assert "imagenet_c/error/snow/3" in metrics
+    assert "imagenet_c/error/snow" not in metrics and "imagenet_c/mCE" not in metrics
+    assert "snow/1" in record.run_card["missing"][0]
+    assert "missing: imagenet_c" in out and "ImageNet-Sketch" in out
+    assert "35.9 (IN-Adversarial)" in out
+    assert {entry["metric"] for entry in record.reproduces} == {
+        "imagenet_a/top1",
+        "imagenet_r/top1",
+        "imagenet_sketch/top1",
+    }
+    assert record.run_card["precision"] == "float32"
+
+
+def test_missing_sets_are_named_and_the_rest_evaluated(test_tool, tiny, tmp_path):
+    class_folders(tmp_path / "sets/sketch", (STINGRAY,), per_class=1)
+    config, checkpoint = tiny
+    options = ["--cfg-options", *FAST, "test_dataloader.dataset.data_root=sets"]
+    code, out, err = test_tool(config, checkpoint, *options)
+    assert code == 0, err
+    assert re.findall(r"missing: (imagenet_\w+)", out) == [
+        "imagenet_val",
+        "imagenet_a",
+        "imagenet_r",
+        "imagenet_c",
+    ]
+    record = read_record("work_dirs/tiny/record.json")
+    assert list(record.metrics) == ["imagenet_sketch/top1"]
+
+
+def test_no_set_at_all_is_an_error(test_tool, tiny, tmp_path):
+    (tmp_path / "data").mkdir()
+    code, out, err = test_tool(*tiny)
+    assert code == 2
+    assert "no robustness set found: imagenet_val: no folder data/imagenet/val" in err
+
+
+def test_interrupted_run_goes_on_with_the_sets_left(test_tool, tiny, sets, monkeypatch):
+    config, checkpoint = tiny
+    options = ["--cfg-options", *FAST, f"test_dataloader.dataset.data_root={sets}"]
+    read: list[str] = []
+    read_item = RobustnessSets.__getitem__
+
+    def reading(dataset: RobustnessSets, index: int) -> dict:
+        item = read_item(dataset, index)
+        read.append(dataset.parts[item["part"]].name)
+        if stop_after and len(read) == stop_after:
+            raise KeyboardInterrupt
+        return item
+
+    monkeypatch.setattr(RobustnessSets, "__getitem__", reading)
+    stop_after = 0
+    assert test_tool(config, checkpoint, "--work-dir", "whole", *options)[0] == 0
+    whole = read_record("whole/record.json").metrics
+    assert len(read) == 26
+
+    read.clear()
+    stop_after = 17  # batches of 7: val and A are through after 14 pictures
+    code, _, err = test_tool(config, checkpoint, "--work-dir", "work", *options)
+    assert code == 130 and "Traceback" not in err
+    assert not Path("work/record.json").exists()
+    assert set(json.loads(Path("work", STATE_NAME).read_text())["parts"]) == {
+        "imagenet_val",
+        "imagenet_a",
+        "imagenet_r",
+    }
+
+    read.clear()
+    stop_after = 0
+    assert test_tool(config, checkpoint, "--work-dir", "work", *options)[0] == 0
+    assert len(read) == 26 - 14
+    assert "imagenet_val" not in read and "imagenet_a" not in read
+    assert read_record("work/record.json").metrics == whole
+    counts = read_record("work/record.json").data_counts
+    assert counts["imagenet_val"] == 6
+
+    # Nothing is left; the record is written again from the state.
+    read.clear()
+    Path("work/record.json").unlink()
+    assert test_tool(config, checkpoint, "--work-dir", "work", *options)[0] == 0
+    assert read == [] and read_record("work/record.json").metrics == whole
+
+    # Another checkpoint, or another config, starts afresh.
+    other = Path("other.safetensors")
+    tensors, metadata = load_checkpoint(checkpoint)
+    save_checkpoint(other, {**tensors, "head.fc.bias": tensors["head.fc.bias"] + 1.0}, metadata)
+    for arguments in ((config, other), (config, checkpoint)):
+        read.clear()
+        changed = [*options, "test_dataloader.dataset.resize_c=True"]
+        assert test_tool(*arguments, "--work-dir", "work", *changed)[0] == 0
+        assert len(read) == 26
+
+
+def test_new_files_are_evaluated_although_the_set_was_done(test_tool, tiny, tmp_path):
+    class_folders(tmp_path / "sets/sketch", (STINGRAY,), per_class=1)
+    class_folders(tmp_path / "sets/imagenet-r", (STINGRAY,), per_class=1)
+    options = ["--cfg-options", *FAST, "test_dataloader.dataset.data_root=sets"]
+    assert test_tool(*tiny, *options)[0] == 0
+    class_folders(tmp_path / "sets/sketch", (TENCH,), per_class=1)
+    code, _, err = test_tool(*tiny, *options)
+    assert code == 0, err
+    assert read_record("work_dirs/tiny/record.json").data_counts["imagenet_sketch"] == 2
+
+
+def test_corruptions_made_on_the_fly_are_marked(test_tool, tiny, tmp_path, monkeypatch):
+    class_folders(tmp_path / "sets/imagenet/val", (TENCH,), per_class=1, size=(300, 260))
+    options = ["test_dataloader.dataset.data_root=sets", "test_dataloader.dataset.corrupt_val=True"]
+    code, out, err = test_tool(*tiny, "--cfg-options", *FAST, *options)
+    assert code == 0, err
+    record = read_record("work_dirs/tiny/record.json")
+    assert record.data_counts == {"imagenet_val": 1, "corrupted_val": 75}
+    errors = {name: record.metrics[f"corrupted_val/error/{name}"] / 100 for name in CORRUPTIONS}
+    assert record.metrics["corrupted_val/mCE"] == pytest.approx(mean_corruption_error(errors))
+    assert not any(name.startswith("imagenet_c") for name in record.metrics)
+    assert "not the distributed files" in record.run_card["corruptions"]
+    assert "not the distributed files" in " ".join(out.split())
+    cell = next(e for e in record.reproduces if e["metric"] == "corrupted_val/mCE")
+    assert "not the distributed files" in cell["differs"][0]
+
+
+def test_timm_model_with_its_own_transform_gives_what_timm_gives(test_tool, sets, tmp_path):
+    torch.manual_seed(2)
+    model = timm.create_model("test_vit.r160_in1k").eval()
+    # Only labels that occur, and different ones for different pictures: some are right by chance.
+    occurring = list(LABELS.values())
+    torch.nn.init.normal_(model.head.weight, std=3.0)
+    model.head.bias.data.fill_(-1e4)
+    model.head.bias.data[occurring] = 0
+    mean = logits_by_timm(sets / "imagenet-a", model)[0].mean(dim=0)
+    model.head.bias.data[occurring] = -mean[occurring]
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    code, _, err = test_tool(
+        CONFIGS / "timm_robustness_in1k.py",
+        tmp_path / "model.safetensors",
+        "--cfg-options",
+        *FAST,
+        "model.model_name=test_vit.r160_in1k",
+        f"test_dataloader.dataset.data_root={sets}",
+    )
+    assert code == 0, err
+    metrics = read_record("work_dirs/timm_robustness_in1k/record.json").metrics
+
+    logits, labels = logits_by_timm(sets / "imagenet-a", model)
+    subset = torch.tensor(subset_indices("imagenet_a"))
+    expected_a = 100 * (subset[logits[:, subset].argmax(1)] == labels).float().mean().item()
+    expected_a_1000way = 100 * (logits.argmax(1) == labels).float().mean().item()
+    logits, labels = logits_by_timm(sets / "imagenet/val", model)
+    expected_val = 100 * (logits.argmax(1) == labels).float().mean().item()
+    inside = torch.isin(labels, subset)
+    in_subset = subset[logits[inside][:, subset].argmax(1)] == labels[inside]
+    expected_clean = 100 * in_subset.float().mean().item()
+    # Not the figures that nothing but chance or a constant answer would give.
+    assert expected_a == 100 and expected_a_1000way == 50 and expected_val == 50
+    assert metrics["imagenet_a/top1"] == pytest.approx(expected_a)
+    assert metrics["imagenet_a/top1_1000way"] == pytest.approx(expected_a_1000way)
+    assert metrics["imagenet_val/top1"] == pytest.approx(expected_val)
+    assert metrics["imagenet_a/clean_top1"] == pytest.approx(expected_clean)
+
+
+def test_timm_model_without_weights(test_tool):
+    code, _, err = test_tool(CONFIGS / "timm_robustness_in1k.py")
+    assert code == 2 and "CHECKPOINT is missing" in err
+
+
+def test_mmpretrain_config(test_tool, sets, tmp_path):
+    init_default_scope("mmpretrain")
+    backbone = dict(type="MobileNetV2", widen_factor=0.1)
+    (tmp_path / "mobile.py").write_text(
+        f"""
+model = dict(type="ImageClassifier", backbone={backbone}, neck=dict(type="GlobalAveragePooling"),
+             head=dict(type="LinearClsHead", num_classes=1000, in_channels=1280))
+data_preprocessor = dict(num_classes=1000, mean=[1.0, 2.0, 3.0], std=[4.0, 5.0, 6.0], to_rgb=True)
+test_dataloader = dict(dataset=dict(pipeline=[
+    dict(type="LoadImageFromFile"), dict(type="ResizeEdge", scale=72, edge="short"),
+    dict(type="CenterCrop", crop_size=64), dict(type="PackInputs")]))
+"""
+    )
+    model = mmpretrain_model(str(tmp_path / "mobile.py"))
+    assert model.data_preprocessor.mean.flatten().tolist() == [1, 2, 3]
+    assert model.eval_transform.size == 64
+    torch.save({"state_dict": model.state_dict(), "meta": {"epoch": 1}}, tmp_path / "mobile.pth")
+    code, _, err = test_tool(
+        CONFIGS / "mmpretrain_robustness_in1k.py",
+        tmp_path / "mobile.pth",
+        "--cfg-options",
+        *FAST,
+        f"model.config={tmp_path / 'mobile.py'}",
+        f"test_dataloader.dataset.data_root={sets}",
+    )
+    assert code == 0, err
+    record = read_record("work_dirs/mmpretrain_robustness_in1k/record.json")
+    assert record.data_counts["imagenet_c"] == 6 and record.reproduces == []
+
+
+@pytest.mark.parametrize("to_rgb", [True, False])
+def test_normalised_as_the_preprocessor_does(to_rgb):
+    init_default_scope("mmpretrain")
+    options = dict(mean=[1.0, 2.0, 3.0], std=[4.0, 5.0, 6.0], to_rgb=to_rgb)
+    preprocessor = MODELS.build(dict(type="ClsDataPreprocessor", **options))
+    rgb = torch.randint(0, 256, (2, 3, 4, 4), dtype=torch.uint8)
+    expected = preprocessor(dict(inputs=rgb.flip(1)))["inputs"]
+    assert torch.equal(normalise(rgb, preprocessor), expected)
+    padding = MODELS.build(dict(type="ClsDataPreprocessor", pad_size_divisor=8, **options))
+    assert normalise(rgb, padding).shape == (2, 3, 8, 8)
+
+
+def test_counts_by_hand():
+    a, r = (set(subset_indices(name)) for name in ("imagenet_a", "imagenet_r"))
+    subsets = torch.zeros(2, 1000, dtype=torch.bool)
+    subsets[0, list(a)], subsets[1, list(r)] = True, True
+    logits = torch.zeros(4, 1000)
+    # Stingray (6, in A and R) is second to tench (0, in neither): wrong 1000-way, right of 200.
+    logits[0, 0], logits[0, 6] = 3.0, 2.0
+    # Goldfish (1, in R alone) is first: right 1000-way and of R; not A's business.
+    logits[1, 1] = 3.0
+    # Tench is the label and best: right 1000-way, never right of a subset.
+    logits[2, 0] = 3.0
+    # No number.
+    logits[3, 5] = torch.nan
+    hits = count_hits(logits, torch.tensor([6, 1, 0, 7]), subsets)
+    expected = [[0, 1, 1, 1, 0], [1, 1, 0, 1, 0], [1, 1, 0, 0, 0]]
+    assert hits[:3].int().tolist() == expected
+    assert hits[3, COUNTS.index("not_finite")]
+
+
+def test_metrics_by_hand():
+    class Images:
+        def __init__(self, labels: list[int]) -> None:
+            self.labels = np.array(labels)
+
+        def __len__(self) -> int:
+            return len(self.labels)
+
+    def counted(top1: int, a: int = 0, r: int = 0) -> dict[str, int]:
+        return dict(top1=top1, top5=top1, imagenet_a=a, imagenet_r=r, not_finite=0)
+
+    parts = [
+        Part("imagenet_val", Images([0, 6, 6, 11, 1])),
+        Part("imagenet_a", Images([6, 11, 11, 11])),
+        *(Part(f"imagenet_c/{c}/{s}", Images([0] * 10)) for c in CORRUPTIONS for s in range(1, 6)),
+    ]
+    hits = {"imagenet_val": counted(4, a=2, r=3), "imagenet_a": counted(1, a=3)}
+    # Severity s has s errors of 10 pictures: 30 % on average.
+    hits |= {p.name: counted(10 - int(p.name[-1])) for p in parts[2:]}
+    metrics = robustness_metrics(hits, parts)
+    assert metrics["imagenet_val/top1"] == pytest.approx(80)
+    assert metrics["imagenet_a/top1"] == pytest.approx(75)
+    assert metrics["imagenet_a/top1_1000way"] == pytest.approx(25)
+    # Three of the five val pictures are of A's classes, two of them right.
+    assert metrics["imagenet_a/clean_top1"] == pytest.approx(200 / 3)
+    assert metrics["imagenet_c/error/fog/4"] == pytest.approx(40)
+    assert metrics["imagenet_c/mean_error"] == pytest.approx(30)
+    expected = 100 / 15 * sum(0.3 / error for error in ALEXNET_ERRORS.values())
+    assert metrics["imagenet_c/mCE"] == pytest.approx(expected)
+    relative = 100 / 15 * sum(0.1 / (error - 0.43478) for error in ALEXNET_ERRORS.values())
+    assert metrics["imagenet_c/relative_mCE"] == pytest.approx(relative)
+
+
+def test_corruptions_have_denominators():
+    assert set(CORRUPTIONS) == set(ALEXNET_ERRORS)

@@ -1,0 +1,173 @@
+"""What the detection and segmentation configs say, and what their models are."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+
+from mae_bench.engine.launch import load_config
+from mae_bench.evaluation.multi_scale import MultiScaleSegmentor, views_of_one_picture
+from mae_bench.models import VisionTransformer
+from mae_bench.results.cells import check_entries
+from mae_bench.suite.search import cells_of
+from mae_bench.suite.spec import load_suite
+
+ROOT = Path(__file__).parents[1]
+DET, SEG, SUITE = (ROOT / "configs" / name for name in ("det", "seg", "suite"))
+CONFIGS = [path for folder in (DET, SEG) for path in sorted(folder.glob("*.py"))]
+SUITES = sorted(SUITE.glob("table[45]_*.yaml"))
+ROWS = ("supervised", "moco_v3", "beit", "mae")
+
+
+def test_parameters_of_the_published_detector():
+    """118.67 M (hustvl/MIMDet, README)."""
+    cfg = load_config(DET / "mask_rcnn_vit_base_mae_coco_100e.py")
+    init_default_scope(cfg.default_scope)
+    with torch.device("meta"):
+        model = MODELS.build(cfg.model)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    assert abs(count / 118.67e6 - 1) < 0.005
+    assert f"{count:,}" in (ROOT / "docs/dense.md").read_text()
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_cells_that_a_config_stands_for_exist(path):
+    cfg = load_config(path)
+    check_entries(cfg.get("reproduces", []), path.name)
+
+
+@pytest.mark.parametrize("size", ["base", "large"])
+@pytest.mark.parametrize("row", ROWS)
+def test_every_row_of_tables_4_and_5_has_a_config(row, size):
+    letter = size[0].upper()
+    cfg = load_config(DET / f"mask_rcnn_vit_{size}_{row}_coco_100e.py")
+    columns = [entry["column"] for entry in cfg.reproduces if entry["table"] == "Table 4"]
+    assert columns == [f"APbox ViT-{letter}", f"APmask ViT-{letter}"]
+    depth = {"base": 12, "large": 24}[size]
+    quarter = depth // 4
+    last = tuple(range(quarter - 1, depth, quarter))
+    assert cfg.model.backbone.arch == size
+    assert cfg.model.backbone.global_blocks == cfg.model.backbone.out_indices == last
+
+    cfg = load_config(SEG / f"upernet_vit_{size}_{row}_ade20k_160k.py")
+    columns = [entry["column"] for entry in cfg.reproduces if entry["table"] == "Table 5"]
+    assert columns == [f"ViT-{letter}"]
+    taps = {"base": (3, 5, 7, 11), "large": (7, 11, 15, 23)}[size]
+    assert cfg.model.backbone.out_indices == taps
+    scale = cfg.model.backbone.get("layer_scale_init")
+    assert (scale is not None) == (row == "beit"), "MAE has no layer scale"
+
+
+@pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
+def test_suites_are_ready_to_run(path, tmp_path, monkeypatch):
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    (tmp_path / "checkpoints").mkdir()
+    data = yaml.safe_load(path.read_text())
+    if "base" in data:
+        data = {**yaml.safe_load(path.with_name(data["base"]).read_text()), **data}
+    for start in filter(None, data["initialisations"].values()):
+        (tmp_path / start["checkpoint"]).touch()
+    monkeypatch.chdir(tmp_path)
+    suite = load_suite(path)
+    for name, task in suite.tasks.items():
+        runs = cells_of(name, task)
+        expected = 1
+        for values in task.grid.values():
+            expected *= len(values)
+        assert len(runs) == expected
+        for key, values in task.grid.items():
+            load_config(task.config, {key: values[-1]})
+    if "search" in path.stem:
+        assert task.grid and task.select in task.metrics
+
+
+def test_the_test_pictures_follow_the_crop_of_vit_huge():
+    cfg = load_config(SEG / "upernet_vit_huge_mae_ade20k_160k.py")
+    for loader in (cfg.val_dataloader, cfg.test_dataloader):
+        assert loader.dataset.pipeline[1]["scale"] == (2072, 518)
+
+
+TINY = dict(embed_dim=16, depth=2, num_heads=2)
+KINDS = {
+    "per_block": dict(rel_pos_bias="per_block"),
+    "shared": dict(rel_pos_bias="shared", class_token=False, window_size=2, global_blocks=(1,)),
+    "decomposed": dict(
+        rel_pos_bias="decomposed", class_token=False, window_size=3, global_blocks=(1,)
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_relative_positions_start_as_none_and_learn(kind):
+    def backbone(**options: Any) -> VisionTransformer:
+        torch.manual_seed(0)
+        arguments = dict(arch=TINY, img_size=16, patch_size=4, out_indices=(1,))
+        return VisionTransformer(**{**arguments, **options})
+
+    options = dict(KINDS[kind])
+    biased = backbone(**options)
+    plain = backbone(**{**options, "rel_pos_bias": None})
+    plain.load_state_dict(biased.state_dict(), strict=False)
+    images = torch.randn(2, 3, 16, 24)  # not square, and not the size it is made for
+    (found,), (expected,) = biased(images), plain(images)
+    assert torch.allclose(found, expected, atol=1e-6)
+    (found * torch.randn(found.shape)).sum().backward()
+    tables = [p for name, p in biased.named_parameters() if "rel_pos" in name]
+    assert tables
+    for table in tables:
+        assert not table.any() and table.grad is not None and table.grad.any()
+
+
+class ByBrightness(MultiScaleSegmentor):
+    """Logits that depend on the view: its mean brightness."""
+
+    def __init__(self) -> None:
+        torch.nn.Module.__init__(self)
+
+    @property
+    def data_preprocessor(self) -> Any:
+        return lambda data, training: data
+
+    def _run_forward(self, data: dict[str, Any], mode: str) -> list[SegDataSample]:
+        (image,), (sample,) = data["inputs"], data["data_samples"]
+        logits = torch.stack([image.mean() * torch.ones(2, 2), torch.zeros(2, 2)])
+        sample.set_data(dict(seg_logits=PixelData(data=logits)))
+        sample.set_data(dict(pred_sem_seg=PixelData(data=logits.argmax(0, keepdim=True))))
+        return [sample]
+
+
+def sample_of(name: str) -> SegDataSample:
+    return SegDataSample(metainfo=dict(img_path=name))
+
+
+def test_views_are_averaged_as_probabilities():
+    """Two views say class 0 with probability 0.55, one class 1 with 0.9: the mean says class 1."""
+    weak, strong = torch.logit(torch.tensor([0.55, 0.1]))
+    views = [torch.full((3, 4, 4), float(x)) for x in (weak, weak, strong)]
+    data = dict(inputs=views, data_samples=[sample_of("a") for _ in views])
+    (merged,) = ByBrightness().test_step(views_of_one_picture([data]))
+    assert merged.pred_sem_seg.data.shape == (1, 2, 2)
+    assert (merged.pred_sem_seg.data == 1).all()
+    (single,) = ByBrightness().test_step(dict(inputs=views[:1], data_samples=[sample_of("a")]))
+    assert (single.pred_sem_seg.data == 0).all()
+
+
+def test_views_of_several_pictures_are_refused():
+    views = [torch.zeros(3, 4, 4)] * 2
+    with pytest.raises(ValueError, match="2 pictures"):
+        ByBrightness().test_step(dict(inputs=views, data_samples=[sample_of("a"), sample_of("b")]))
+    with pytest.raises(ValueError, match="batch_size=1"):
+        views_of_one_picture([{}, {}])
+
+
+def test_multi_scale_config_has_six_scales_and_their_mirror_images():
+    cfg = load_config(SEG / "upernet_vit_base_mae_ade20k_160k_ms.py")
+    assert cfg.model.type is MultiScaleSegmentor or "MultiScaleSegmentor" in str(cfg.model.type)
+    scales, flips = cfg.test_dataloader.dataset.pipeline[1]["transforms"][:2]
+    assert [step["scale"] for step in scales] == [512, 512, 512, 640, 768, 896]
+    assert [step["prob"] for step in flips] == [0.0, 1.0]
