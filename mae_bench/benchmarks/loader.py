@@ -180,7 +180,7 @@ def compare_step(paths: list[Path], batch: int, rounds: int) -> str:
     step_seconds, load_seconds, _ = seconds.values()
     rows = [(name, f"{1e3 * value:.0f}") for name, value in seconds.items()]
     rows.append(
-        ("cores of loading that keep up with the step", f"{load_seconds / step_seconds:.2f}")
+        ("cores of loading that keep up with the step", f"{load_seconds / step_seconds:.4f}")
     )
     return markdown_table([f"ViT-B, batch {batch}, {device}", "ms"], rows)
 

@@ -213,14 +213,20 @@ class RobustnessSets(Dataset):
 
     def _read_corrupted(self, root: Path) -> list[Part]:
         found = find_corruptions(root)
-        wanted = [(c, severity) for c in self.corruptions for severity in SEVERITIES]
-        if absent := [f"{c}/{severity}" for c, severity in wanted if (c, severity) not in found]:
-            self.missing.append(f"{CORRUPTED}: no folder {root}/" + ", ".join(absent))
-        return [
-            Part(f"{CORRUPTED}/{c}/{severity}", read_class_folders(found[c, severity]))
-            for c, severity in wanted
-            if (c, severity) in found
-        ]
+        parts, absent = [], []
+        for corruption in self.corruptions:
+            there = [severity for severity in SEVERITIES if (corruption, severity) in found]
+            if not there:
+                absent.append(corruption)
+            elif len(there) < len(SEVERITIES):
+                absent += [f"{corruption}/{s}" for s in SEVERITIES if s not in there]
+            parts += [
+                Part(f"{CORRUPTED}/{corruption}/{s}", read_class_folders(found[corruption, s]))
+                for s in there
+            ]
+        if absent:
+            self.missing.append(f"{CORRUPTED}: in {root} no {', '.join(absent)}")
+        return parts
 
     def _set_parts(self, parts: list[Part]) -> None:
         self.parts = parts

@@ -211,8 +211,9 @@ class WriteRecord(Hook):
         exported = None
         if "train" in data_counts and exported_file.is_file():
             exported = {"file": CHECKPOINT_NAME, "sha256": sha256_of(exported_file)}
+        own_weights = getattr(unwrap(runner.model), "own_weights", None)
         task, initialisation = run_labels(
-            runner.work_dir, cfg.filename, checkpoint["file"] if checkpoint else None
+            runner.work_dir, cfg.filename, checkpoint["file"] if checkpoint else own_weights
         )
         record = Record(
             task=task,

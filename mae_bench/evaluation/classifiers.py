@@ -51,6 +51,8 @@ class TimmModel(TimmClassifier):
         given = dict(global_pool=global_pool, img_size=img_size)
         options = {key: value for key, value in given.items() if value is not None}
         super().__init__(model_name=model_name, pretrained=pretrained, **options)
+        # What a record calls the model where there is no checkpoint: a file's name and suffix.
+        self.own_weights = f"{model_name}.timm" if pretrained else None
         data_config = resolve_model_data_config(self.model, use_test_size=True)
         self.eval_transform: EvalTransform = timm_transform(data_config)
         self.data_preprocessor = MMPRETRAIN_MODELS.build(

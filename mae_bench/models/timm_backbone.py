@@ -92,7 +92,7 @@ class TimmBackbone(BaseModule):
         self.img_size = self._image_size(img_size)
         if output == "maps":
             # A final norm that no loss depends on would stop distributed training.
-            self.net.prune_intermediate_layers(self.indices)
+            self.net.prune_intermediate_layers(self.indices, prune_norm=True)
         self._layers = self._number_layers()
         self.num_layers = max(self._layers.values())
         # timm's own names, so that its files and ours fit without a prefix.

@@ -19,6 +19,7 @@ from .schedule import path_lengths
 from .state import State
 from .worker import EXIT_CODES, TERMINATE_SECONDS
 
+RUN_WORKER = "import sys; from mae_bench.suite.worker import main; sys.exit(main())"
 POLL_SECONDS = 0.1
 # reading every open job's folder is work for a network file system
 SCAN_SECONDS = 1.0
@@ -138,7 +139,8 @@ class LocalExecutor:
     def _start(self, job: Job, dead: int | None) -> None:
         slot = min(set(range(self.slots)) - {slot for slot, _ in self._processes.values()})
         process = subprocess.Popen(
-            [sys.executable, "-m", "mae_bench.suite.worker"],
+            # not with -m, which warns of a module that its own package has imported
+            [sys.executable, "-c", RUN_WORKER],
             stdin=subprocess.PIPE,
             text=True,
             env=self.environment(slot),

@@ -1,8 +1,8 @@
 """The process of one job: it holds the job's folder, runs its command and says how it went.
 
-``python -m mae_bench.suite.worker`` reads ``{"job": ..., "dead": ..., "parent": ...}`` as JSON from
-standard input; a Slurm job calls :class:`Worker` itself. It imports no torch, so it starts at once
-and survives what may befall the command: a crash, a want of memory, a hang.
+``main`` reads ``{"job": ..., "dead": ..., "parent": ...}`` as JSON from standard input; a Slurm job
+calls :class:`Worker` itself. It imports no torch, so it starts at once and survives what may befall
+the command: a crash, a want of memory, a hang.
 """
 
 import ctypes
@@ -178,7 +178,3 @@ def main() -> int:
     except (ValueError, OSError) as error:
         print(f"{worker.job.name}: {error}", file=sys.stderr)
         return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -136,7 +136,7 @@ def test_save_syncs_before_it_replaces(saved, monkeypatch):
         Path, "replace", lambda self, to: (calls.append(self.parent), replace(self, to))
     )
     save_checkpoint(saved, make_tensors(), make_metadata())
-    assert calls == ["fsync", saved.parent]
+    assert calls == ["fsync", saved.parent, "fsync"]  # the content, then the folder
 
 
 def test_permissions_follow_the_umask(saved):

@@ -134,7 +134,10 @@ def test_initial_checkpoint(config, tmp_path):
 
 @pytest.mark.parametrize(
     ("bfloat16", "expected"),
-    [(True, {"dtype": "bfloat16"}), (False, {"dtype": "float16", "loss_scale": "dynamic"})],
+    [
+        (True, {"dtype": "bfloat16", "loss_scale": 1.0}),
+        (False, {"dtype": "float16", "loss_scale": "dynamic"}),
+    ],
 )
 def test_mixed_precision_follows_the_gpu(config, monkeypatch, bfloat16, expected):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

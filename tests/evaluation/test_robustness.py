@@ -144,6 +144,7 @@ def test_our_model_on_all_sets(test_tool, tiny, sets):
     # Snow lacks severities, and most corruptions are missing: no figure for the whole.
     assert "imagenet_c/error/snow/3" in metrics
     assert "imagenet_c/error/snow" not in metrics and "imagenet_c/mCE" not in metrics
+    assert "no gaussian_noise, shot_noise" in out
     assert "snow/1" in record.run_card["missing"][0]
     assert "missing: imagenet_c" in out and "ImageNet-Sketch" in out
     assert "35.9 (IN-Adversarial)" in out
@@ -303,6 +304,38 @@ def test_timm_model_with_its_own_transform_gives_what_timm_gives(test_tool, sets
 def test_timm_model_without_weights(test_tool):
     code, _, err = test_tool(CONFIGS / "timm_robustness_in1k.py")
     assert code == 2 and "CHECKPOINT is missing" in err
+
+
+def test_timm_model_with_timm_s_weights(test_tool, sets, monkeypatch):
+    asked: list[bool] = []
+    create_model = timm.models.create_model
+
+    def without_download(*args, pretrained: bool, **options) -> torch.nn.Module:
+        asked.append(pretrained)
+        return create_model(*args, pretrained=False, **options)
+
+    monkeypatch.setattr(timm.models, "create_model", without_download)
+    options = ["model.pretrained=True", "model.model_name=test_vit.r160_in1k"]
+    data = f"test_dataloader.dataset.data_root={sets}"
+    code, _, err = test_tool(
+        CONFIGS / "timm_robustness_in1k.py", "--cfg-options", *FAST, *options, data
+    )
+    assert code == 0, err
+    assert asked == [True]
+    record = read_record("work_dirs/timm_robustness_in1k/record.json")
+    assert record.initialisation == "test_vit.r160_in1k" and record.checkpoint is None
+
+
+def test_checkpoint_of_another_model(test_tool, sets, tmp_path):
+    tensors = timm.create_model("test_vit.r160_in1k").state_dict()
+    tensors["head.weight"] = tensors["head.weight"][:10].clone()
+    save_file(tensors, tmp_path / "model.safetensors")
+    options = ["model.model_name=test_vit.r160_in1k", f"test_dataloader.dataset.data_root={sets}"]
+    code, _, err = test_tool(
+        CONFIGS / "timm_robustness_in1k.py", "model.safetensors", "--cfg-options", *FAST, *options
+    )
+    assert code == 2
+    assert "head.weight is (10, 64), model needs (1000, 64)" in err
 
 
 def test_mmpretrain_config(test_tool, sets, tmp_path):

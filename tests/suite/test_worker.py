@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from mae_bench.suite.attempt import newest_attempt, process_start
+from mae_bench.suite.executor import RUN_WORKER
 from mae_bench.suite.plan import Job
 
 COMMAND = ("-c", "import os, time; print(os.getpid(), flush=True); time.sleep(60)")
@@ -26,9 +27,7 @@ def job(tmp_path, monkeypatch) -> Job:
 
 def start_worker(job: Job) -> tuple[subprocess.Popen[str], int]:
     """The worker, and the process of its command once it is at work."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mae_bench.suite.worker"], stdin=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([sys.executable, "-c", RUN_WORKER], stdin=subprocess.PIPE, text=True)
     json.dump({"job": job.to_json(), "dead": None, "parent": os.getpid()}, process.stdin)
     process.stdin.close()
     log = job.folder / "log.txt"
