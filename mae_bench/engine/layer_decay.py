@@ -73,7 +73,7 @@ def parameter_groups(
 
 def sharded_dimensions(model: nn.Module) -> dict[nn.Parameter, int]:
     """Number of dimensions of each parameter that FSDP has cut into flat pieces; else empty."""
-    dimensions = {}
+    dimensions: dict[nn.Parameter, int] = {}
     for module in FullyShardedDataParallel.fsdp_modules(model):
         flat: Any = module._flat_param
         if flat is not None:
