@@ -11,14 +11,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.dataset import DefaultSampler, InfiniteSampler
 
+from mae_bench.engine import ResumableIterLoop, WarmupCosineLR
 from mae_bench.engine.saving import load_checkpoint_file
 
 from .conftest import TINY_RUN, losses
 
 STEPS = 20  # four epochs of five batches
 LONG = 3  # times as many in the test with real kills
-TIMEOUT = 120  # seconds for a run that takes a few
+TIMEOUT = 600  # seconds for a run that takes a few
 
 
 def final_state(work_dir: Path, steps: int) -> dict:
@@ -56,13 +59,26 @@ class Interrupted(BaseException):
     """Not an Exception: nothing may take care of it, as of a signal."""
 
 
-@pytest.mark.parametrize(("model", "workers"), [("mae", 0), ("classifier", 2)])
+def make_endless(config: Config) -> None:
+    """The loop over iterations, which knows no epochs."""
+    config.train_cfg = dict(type=ResumableIterLoop, max_iters=STEPS, val_interval=5)
+    config.train_dataloader.sampler = dict(type=InfiniteSampler)
+    schedule = dict(type=WarmupCosineLR, warmup=5, total=STEPS, by_epoch=False)
+    config.param_scheduler = [schedule]
+
+
+@pytest.mark.parametrize(
+    ("model", "workers", "endless"),
+    [("mae", 0, False), ("classifier", 2, False), ("classifier", 0, True)],
+)
 def test_interrupted_in_mid_epoch_and_in_a_save(
-    tiny, images, tmp_path, monkeypatch, model, workers
+    tiny, images, tmp_path, monkeypatch, model, workers, endless
 ):
     def train(work_dir: Path, resume: bool = False) -> None:
         config = tiny["tiny_config"](str(work_dir), str(images), workers, model)
         config.resume = resume
+        if endless:
+            make_endless(config)
         tiny["launch"].TrainRunner.from_cfg(config).train()
 
     train(tmp_path / "whole")
@@ -94,6 +110,21 @@ def test_interrupted_in_mid_epoch_and_in_a_save(
     train(work_dir, resume=True)
     assert sorted(p.name for p in work_dir.glob("*.pth")) == ["iter_18.pth", "iter_20.pth"]
     assert_same_run(work_dir, tmp_path / "whole")
+
+
+def test_a_sampler_that_ends_is_refused(tiny, images, tmp_path):
+    config = tiny["tiny_config"](str(tmp_path), str(images))
+    make_endless(config)
+    config.train_dataloader.sampler = dict(type=DefaultSampler)
+    with pytest.raises(ValueError, match="ResumableIterLoop takes InfiniteSampler, not Default"):
+        tiny["launch"].TrainRunner.from_cfg(config).train()
+
+
+def test_a_run_without_seed_is_refused(tiny, images, tmp_path):
+    config = tiny["tiny_config"](str(tmp_path), str(images))
+    config.randomness = dict(seed=None)
+    with pytest.raises(ValueError, match="randomness.seed is not set"):
+        tiny["launch"].TrainRunner.from_cfg(config).train()
 
 
 class Starts:

@@ -14,7 +14,7 @@ from mae_bench.engine.saving import load_checkpoint_file
 from .conftest import TINY_RUN, losses
 
 BATCH, STEPS, EPOCHS = 8, 6, 3  # of sixteen of the images
-TIMEOUT = 180
+TIMEOUT = 600
 CHANGES = {
     "train_dataloader.dataset.indices": 16,
     # Biases of keys have no gradient but rounding, which AdamW would make a step of full size.
