@@ -1,20 +1,21 @@
 """What every run does besides its task: log, save, report, record."""
 
-from mmengine.hooks import (
-    CheckpointHook,
-    DistSamplerSeedHook,
-    IterTimerHook,
-    LoggerHook,
-    ParamSchedulerHook,
-)
+from mmengine.hooks import DistSamplerSeedHook, IterTimerHook, LoggerHook, ParamSchedulerHook
 
-from mae_bench.engine import ProgressFile, RunCard, WriteRecord
+from mae_bench.engine import (
+    ProgressFile,
+    RunCard,
+    SaveCheckpoint,
+    StopOnNonFiniteLoss,
+    WriteRecord,
+)
 
 default_hooks = dict(
     timer=dict(type=IterTimerHook),
     logger=dict(type=LoggerHook, interval=50),
     param_scheduler=dict(type=ParamSchedulerHook),
-    checkpoint=dict(type=CheckpointHook, interval=1, max_keep_ckpts=1),
+    checkpoint=dict(type=SaveCheckpoint, interval=1),
+    non_finite=dict(type=StopOnNonFiniteLoss),
     sampler_seed=dict(type=DistSamplerSeedHook),
     run_card=dict(type=RunCard),
     progress=dict(type=ProgressFile),

@@ -40,8 +40,10 @@ def run_command(main: Callable[[], int | None]) -> None:
 def _one_line(error: BaseException) -> str:
     text = str(error)
     if WORKER_TRACEBACK in text:
-        # An error of a data loader's worker process: the last line is the message.
-        text = text.rstrip().splitlines()[-1].removeprefix(f"{type(error).__name__}: ")
+        # An error of a data loader's worker process: the last line is the message, after the name
+        # of the class, which has the module's before it where the class is one of ours.
+        line = text.rstrip().splitlines()[-1]
+        text = line.partition(f"{type(error).__name__}: ")[2] or line
     text = " ".join(text.split()) or type(error).__name__
     return text if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: {text}"
 

@@ -4,6 +4,7 @@ import cv2
 import pytest
 
 from mae_bench.cli import run_command
+from mae_bench.datasets.loading import BrokenImage
 
 
 def run(main, capsys) -> tuple[int, list[str]]:
@@ -61,6 +62,15 @@ def test_error_of_a_worker_process_is_its_last_line(capsys):
         "ValueError: a.JPEG: cannot be decoded\n"
     )
     assert run(fail(ValueError(text)), capsys)[1] == ["error: a.JPEG: cannot be decoded"]
+
+
+def test_error_of_our_own_of_a_worker_process(capsys):
+    text = (
+        "Caught BrokenImage in DataLoader worker process 0.\n"
+        "Original Traceback (most recent call last):\n"
+        "mae_bench.datasets.loading.BrokenImage: a.JPEG: cannot be decoded\n"
+    )
+    assert run(fail(BrokenImage(text)), capsys)[1] == ["error: a.JPEG: cannot be decoded"]
 
 
 def test_traceback_on_request(monkeypatch):

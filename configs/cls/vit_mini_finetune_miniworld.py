@@ -12,13 +12,18 @@ initialisation.
 from mmengine.config import read_base
 from mmengine.dataset import DefaultSampler
 from mmengine.optim import OptimWrapper
-from mmengine.runner import EpochBasedTrainLoop, ValLoop
+from mmengine.runner import ValLoop
 from mmpretrain.datasets import ImageNet, LoadImageFromFile, PackInputs, RandomResizedCrop
 from mmpretrain.evaluation import Accuracy
 from mmpretrain.models import ClsDataPreprocessor, ImageClassifier, LabelSmoothLoss, LinearClsHead
 from torch.optim import AdamW
 
-from mae_bench.engine import ExportCheckpoint, LayerDecayConstructor, WarmupCosineLR
+from mae_bench.engine import (
+    ExportCheckpoint,
+    LayerDecayConstructor,
+    ResumableEpochLoop,
+    WarmupCosineLR,
+)
 from mae_bench.models import VisionTransformer
 
 with read_base():
@@ -90,7 +95,7 @@ val_dataloader = dict(
     ),
 )
 val_evaluator = dict(type=Accuracy, topk=(1,))
-train_cfg = dict(type=EpochBasedTrainLoop, max_epochs=epochs, val_interval=10)
+train_cfg = dict(type=ResumableEpochLoop, max_epochs=epochs, val_interval=10)
 val_cfg = dict(type=ValLoop)
 
 # Base learning rate for a batch of 256, scaled to the batch in use.

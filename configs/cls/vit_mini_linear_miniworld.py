@@ -9,10 +9,9 @@ measuring here: base lr, batch, epochs. The same for every initialisation.
 
 from mmengine.config import read_base
 from mmengine.optim import OptimWrapper
-from mmengine.runner import EpochBasedTrainLoop
 from mmpretrain.models import CrossEntropyLoss
 
-from mae_bench.engine import LARS, LayerDecayConstructor, WarmupCosineLR
+from mae_bench.engine import LARS, LayerDecayConstructor, ResumableEpochLoop, WarmupCosineLR
 from mae_bench.models import LinearProbeHead
 
 with read_base():
@@ -29,7 +28,7 @@ model["head"] = dict(
 )
 model["backbone"].update(output="class_token", frozen=True)
 
-train_cfg = dict(type=EpochBasedTrainLoop, max_epochs=epochs, val_interval=3)
+train_cfg = dict(type=ResumableEpochLoop, max_epochs=epochs, val_interval=3)
 
 # Base learning rate for a batch of 256, scaled to the batch in use.
 train_dataloader.update(batch_size=128)

@@ -46,13 +46,14 @@ from mmdet.models.task_modules import (
 from mmengine.config import read_base
 from mmengine.dataset import DefaultSampler
 from mmengine.optim import OptimWrapper
-from mmengine.runner import EpochBasedTrainLoop, ValLoop
+from mmengine.runner import ValLoop
 from torch.optim import AdamW
 
 from mae_bench.engine import (
     DrawPredictions,
     ExportCheckpoint,
     LayerDecayConstructor,
+    ResumableEpochLoop,
     WarmupCosineLR,
 )
 from mae_bench.models import FeaturePyramidAdapter, VisionTransformer
@@ -253,7 +254,7 @@ val_evaluator = dict(
     ann_file="data/miniworld/coco/annotations/instances_val2017.json",
     metric=["bbox", "segm"],
 )
-train_cfg = dict(type=EpochBasedTrainLoop, max_epochs=epochs, val_interval=20)
+train_cfg = dict(type=ResumableEpochLoop, max_epochs=epochs, val_interval=20)
 val_cfg = dict(type=ValLoop)
 
 # Base learning rate for a batch of 64, scaled to the batch in use.

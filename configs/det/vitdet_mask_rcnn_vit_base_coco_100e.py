@@ -287,7 +287,11 @@ train_dataloader = dict(
                 allow_negative_crop=True,
             ),
             dict(type=FilterAnnotations, min_gt_bbox_wh=(1e-2, 1e-2), keep_empty=False),
-            dict(type=PackDetInputs),
+            # Without "flip": mmdet's CascadeRoIHead fails over it where the run card counts FLOPs.
+            dict(
+                type=PackDetInputs,
+                meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor"),
+            ),
         ],
     ),
 )

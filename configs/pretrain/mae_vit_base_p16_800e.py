@@ -21,7 +21,6 @@ mixed float16: `--amp float16`; `--amp` alone takes bfloat16 where the GPU has i
 from mmengine.config import read_base
 from mmengine.dataset import DefaultSampler
 from mmengine.optim import OptimWrapper
-from mmengine.runner import EpochBasedTrainLoop
 from mmpretrain.datasets import (
     CustomDataset,
     LoadImageFromFile,
@@ -32,7 +31,12 @@ from mmpretrain.datasets import (
 from mmpretrain.models import ClsDataPreprocessor
 from torch.optim import AdamW
 
-from mae_bench.engine import ExportCheckpoint, LayerDecayConstructor, WarmupCosineLR
+from mae_bench.engine import (
+    ExportCheckpoint,
+    LayerDecayConstructor,
+    ResumableEpochLoop,
+    WarmupCosineLR,
+)
 from mae_bench.models import MAE, VisionTransformer
 
 with read_base():
@@ -84,7 +88,7 @@ train_dataloader = dict(
         pipeline=train_pipeline,
     ),
 )
-train_cfg = dict(type=EpochBasedTrainLoop, max_epochs=epochs)
+train_cfg = dict(type=ResumableEpochLoop, max_epochs=epochs)
 
 # Base learning rate for a batch of 256, scaled to the batch in use: 2.4e-3 for 4096.
 optim_wrapper = dict(

@@ -11,7 +11,6 @@ here: width, depth, patch, decoder, base lr, batch, epochs. No flip: digits have
 from mmengine.config import read_base
 from mmengine.dataset import DefaultSampler
 from mmengine.optim import OptimWrapper
-from mmengine.runner import EpochBasedTrainLoop
 from mmpretrain.datasets import CustomDataset, LoadImageFromFile, PackInputs, RandomResizedCrop
 from mmpretrain.models import ClsDataPreprocessor
 from torch.optim import AdamW
@@ -20,6 +19,7 @@ from mae_bench.engine import (
     DrawReconstructions,
     ExportCheckpoint,
     LayerDecayConstructor,
+    ResumableEpochLoop,
     WarmupCosineLR,
 )
 from mae_bench.models import MAE, VisionTransformer
@@ -72,7 +72,7 @@ train_dataloader = dict(
         ],
     ),
 )
-train_cfg = dict(type=EpochBasedTrainLoop, max_epochs=epochs)
+train_cfg = dict(type=ResumableEpochLoop, max_epochs=epochs)
 
 # Base learning rate for a batch of 256, scaled to the batch in use.
 optim_wrapper = dict(

@@ -16,14 +16,19 @@ from mmcv.transforms import LoadImageFromFile, RandomResize
 from mmengine.config import read_base
 from mmengine.dataset import DefaultSampler
 from mmengine.optim import LinearLR, OptimWrapper, PolyLR
-from mmengine.runner import EpochBasedTrainLoop, ValLoop
+from mmengine.runner import ValLoop
 from mmseg.datasets import BaseSegDataset
 from mmseg.datasets.transforms import LoadAnnotations, PackSegInputs, RandomCrop
 from mmseg.evaluation import IoUMetric
 from mmseg.models import CrossEntropyLoss, EncoderDecoder, FCNHead, SegDataPreProcessor, UPerHead
 from torch.optim import AdamW
 
-from mae_bench.engine import DrawPredictions, ExportCheckpoint, LayerDecayConstructor
+from mae_bench.engine import (
+    DrawPredictions,
+    ExportCheckpoint,
+    LayerDecayConstructor,
+    ResumableEpochLoop,
+)
 from mae_bench.models import FeaturePyramidAdapter, VisionTransformer
 
 with read_base():
@@ -155,7 +160,7 @@ val_dataloader = dict(
     ),
 )
 val_evaluator = dict(type=IoUMetric, iou_metrics=["mIoU"])
-train_cfg = dict(type=EpochBasedTrainLoop, max_epochs=epochs, val_interval=20)
+train_cfg = dict(type=ResumableEpochLoop, max_epochs=epochs, val_interval=20)
 val_cfg = dict(type=ValLoop)
 
 # Base learning rate for a batch of 16, scaled to the batch in use.

@@ -34,6 +34,19 @@ def test_enlarged_patches_give_the_same_tokens(tmp_path):
     torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_shrunk_patches_of_a_smooth_picture_give_nearly_the_same_tokens():
+    torch.manual_seed(0)
+    old, new = vit(16), vit(14)
+    load_backbone(new, old.state_dict())
+    row = torch.linspace(-1, 1, 16)
+    patch = torch.stack([row.expand(16, 16), row.expand(16, 16).T, row.outer(row)])[None]
+    shrunk = F.interpolate(patch, 14, mode="bicubic", antialias=True)
+    expected = F.conv2d(patch, old.patch_embed.proj.weight)
+    actual = F.conv2d(shrunk, new.patch_embed.proj.weight)
+    # Unlike enlarging, shrinking loses something.
+    assert (actual - expected).norm() < 0.02 * expected.norm()
+
+
 def test_patches_of_half_the_side_are_refused():
     with pytest.raises(ValueError, match="patch_size 16, model 8"):
         load_backbone(vit(8), vit(16).state_dict())
