@@ -143,6 +143,7 @@ def _settings(seed: int, size: MiniWorldSize) -> dict[str, Any]:
         "photographs": scenes.PHOTOGRAPHS,
         "background_brightness": scenes.BACKGROUND_BRIGHTNESS,
         "saturation": scenes.SATURATION,
+        "dark_on_light": scenes.DARK_ON_LIGHT,
         "photograph_split": {"train_share": scenes.TRAIN_SHARE, "val_start": scenes.VAL_START},
         "digit_split": {"seed": scenes.DIGIT_SPLIT_SEED, "train": scenes.DIGITS_TRAIN},
     }

@@ -33,10 +33,17 @@ DIGIT_SPLIT_SEED = 20211111
 """Splits the digits for good: another generation seed makes other scenes of the same digits."""
 DIGITS_TRAIN = 1200
 
-# Low and high ends. Darker photographs and paler digits make a world that can be learned from few
-# labels in minutes; with saturated digits on bright photographs nothing was, in a trial.
+# Low and high ends. Photographs with little contrast and pale digits make a world that can be
+# learned from few labels in minutes; with saturated digits on bright photographs nothing was, in a
+# trial.
 BACKGROUND_BRIGHTNESS = (0.2, 0.5)
 SATURATION = (0, 90)
+DARK_ON_LIGHT = 0.5
+"""Share of scenes with dark digits on a lightened photograph; the others are light on dark.
+
+Where digits are always the brighter, pixels give them away: in given boxes a linear layer read 83 %
+of them from raw pixels, and detection gained nothing from pre-training. Of these it reads 20 %.
+"""
 
 
 @dataclass
@@ -150,7 +157,9 @@ class SceneComposer:
             (size, size, 3) uint8 RGB, and the objects with disjoint masks.
         """
         rng = self.rng
-        image = self.texture(size) * rng.uniform(*BACKGROUND_BRIGHTNESS)
+        brightness = rng.uniform(*BACKGROUND_BRIGHTNESS)
+        dark_on_light = rng.random() < DARK_ON_LIGHT
+        image = self.texture(size) * brightness + 255 * (1 - brightness) * dark_on_light
         free = np.ones((size, size), bool)
         objects = []
         for label in labels:
@@ -168,6 +177,8 @@ class SceneComposer:
             colour = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0]
             shade = self.texture(s).mean(axis=2, keepdims=True) / 255
             paint = colour * (0.6 + 0.4 * shade)
+            if dark_on_light:
+                paint = 255 - paint
             window = image[y : y + s, x : x + s]
             image[y : y + s, x : x + s] = window + ink[..., None] * (paint - window)
             full = np.zeros((size, size), bool)

@@ -184,8 +184,23 @@ def test_every_background_lies_in_the_region_of_its_split(
         # A digit's soft rim reaches beyond its mask, by two pixels of its 8 x 8 original.
         background = image[~ndimage.binary_dilation(digits, np.ones((3, 3)), iterations=6)]
         assert len(background)
-        assert background[:, own_channel].min() > 0
-        assert np.delete(background, own_channel, axis=1).max() == 0
+        # Lightened backgrounds have the same white in every channel.
+        own, others = background[:, own_channel], np.delete(background, own_channel, axis=1)
+        assert (own > others.max(axis=1)).all()
+        assert np.ptp(others, axis=1).max() <= 1  # rounding
+
+
+def test_half_of_the_scenes_are_dark_on_light(world):
+    scene = scenes.SceneComposer(scenes.load_sources("train"), np.random.default_rng(0))
+    brighter = []
+    for label in [*range(10)] * 10:
+        image, (digit,) = scene.compose(32, [label], (16, 22))
+        grey = image.mean(axis=2)
+        brighter.append(grey[digit.mask].mean() - np.median(grey[~digit.mask]))
+    assert 35 <= sum(difference > 20 for difference in brighter) <= 65
+    assert 35 <= sum(difference < -20 for difference in brighter) <= 65
+    # None is of neither kind: a digit must be visible.
+    assert min(map(abs, brighter)) > 20
 
 
 def test_lists_are_balanced_and_nested(world):
