@@ -69,17 +69,23 @@ def speed_up(seconds: Mapping[str, Sequence[float]], of: str, over: str) -> Spre
     return Spread.of(b / a for a, b in zip(seconds[of], seconds[over], strict=True))
 
 
-def matrix_product_gflops(dtype: torch.dtype, size: int = 2048, rounds: int = 5) -> float:
+def matrix_product_gflops(
+    dtype: torch.dtype,
+    size: int = 2048,
+    rounds: int = 5,
+    clock: Callable[[], float] = time.perf_counter,
+) -> float:
     """Speed of square matrix products, GFLOP/s: what the machine reaches at best.
 
     Args:
         dtype: of the matrices.
         size: their side.
         rounds: products timed after one that is not; the median counts.
+        clock: as of :func:`interleaved_seconds`.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     a, b = torch.rand(2, size, size, device=device).to(dtype)
-    times = interleaved_seconds({"product": lambda: a @ b}, rounds)["product"]
+    times = interleaved_seconds({"product": lambda: a @ b}, rounds, clock=clock)["product"]
     return 2 * size**3 / statistics.median(times) / 1e9
 
 

@@ -7,6 +7,7 @@ from mmengine.model import BaseModel, BaseModule
 from torch import Tensor, nn
 
 from ..registry import MODELS
+from .linear import Linear
 from .masking import SAMPLINGS, Masking, gather_tokens, sample_masking
 from .position import Grid, resize_position_table, sincos_position_table
 from .seeded_rows import SeededRows
@@ -51,7 +52,7 @@ class MAEDecoder(BaseModule):
     ) -> None:
         super().__init__()
         self.grid = grid
-        self.embed = nn.Linear(encoder_dim, embed_dim)
+        self.embed = Linear(encoder_dim, embed_dim)
         self.mask_token = nn.Parameter(torch.empty(1, 1, embed_dim)) if mask_tokens else None
         self.pos_embed = nn.Parameter(
             torch.cat([torch.zeros(1, 1, embed_dim), sincos_position_table(embed_dim, grid)], 1),
@@ -59,7 +60,7 @@ class MAEDecoder(BaseModule):
         )
         self.blocks = nn.ModuleList(Block(embed_dim, num_heads) for _ in range(depth))
         self.norm = nn.LayerNorm(embed_dim, eps=LAYER_NORM_EPS)
-        self.pred = nn.Linear(embed_dim, out_dim)
+        self.pred = Linear(embed_dim, out_dim)
         if self.mask_token is not None:
             nn.init.normal_(self.mask_token, std=0.02)
         self.apply(init_transformer)
