@@ -19,18 +19,13 @@ mixed float16: `--amp float16`; `--amp` alone takes bfloat16 where the GPU has i
 """
 
 from mmengine.config import read_base
-from mmengine.dataset import DefaultSampler
+from mmengine.dataset import DefaultSampler, default_collate
 from mmengine.optim import OptimWrapper
-from mmpretrain.datasets import (
-    CustomDataset,
-    LoadImageFromFile,
-    PackInputs,
-    RandomFlip,
-    RandomResizedCrop,
-)
+from mmpretrain.datasets import CustomDataset, PackInputs
 from mmpretrain.models import ClsDataPreprocessor
 from torch.optim import AdamW
 
+from mae_bench.datasets.loading import LoadImageTensor, RandomResizedCropTensor
 from mae_bench.engine import (
     ExportCheckpoint,
     LayerDecayConstructor,
@@ -57,20 +52,12 @@ model = dict(
         type=ClsDataPreprocessor,
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
-        to_rgb=True,
     ),
 )
 
 train_pipeline = [
-    dict(type=LoadImageFromFile),
-    dict(
-        type=RandomResizedCrop,
-        scale=224,
-        crop_ratio_range=(0.2, 1.0),
-        interpolation="bicubic",
-        backend="pillow",
-    ),
-    dict(type=RandomFlip, prob=0.5, direction="horizontal"),
+    dict(type=LoadImageTensor),  # RGB
+    dict(type=RandomResizedCropTensor, size=224, scale=(0.2, 1.0), flip_prob=0.5),  # bicubic
     dict(type=PackInputs),
 ]
 train_dataloader = dict(
@@ -79,6 +66,7 @@ train_dataloader = dict(
     persistent_workers=True,
     pin_memory=True,
     drop_last=True,
+    collate_fn=dict(type=default_collate),
     sampler=dict(type=DefaultSampler, shuffle=True),
     dataset=dict(
         type=CustomDataset,

@@ -11,7 +11,7 @@ UNKNOWN: the strength of the jitter; 0.4 for brightness, contrast and saturation
 """
 
 from mmengine.config import read_base
-from mmpretrain.datasets import ColorJitter
+from torchvision.transforms.v2 import ColorJitter
 
 with read_base():
     from .mae_vit_base_p16_800e import *
@@ -19,5 +19,5 @@ with read_base():
 model["backbone"].update(arch="large")
 model.update(norm_pix=False)
 train_dataloader["dataset"]["pipeline"].insert(
-    3, dict(type=ColorJitter, brightness=0.4, contrast=0.4, saturation=0.4)
+    2, dict(type=ColorJitter, brightness=0.4, contrast=0.4, saturation=0.4)
 )

@@ -11,7 +11,8 @@ UNKNOWN: the size before the crop; 256 pixels on the short side, as in the evalu
 """
 
 from mmengine.config import read_base
-from mmpretrain.datasets import RandomCrop, ResizeEdge
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import RandomCrop, RandomHorizontalFlip, Resize
 
 with read_base():
     from .mae_vit_base_p16_800e import *
@@ -19,6 +20,7 @@ with read_base():
 model["backbone"].update(arch="large")
 model.update(norm_pix=False)
 train_dataloader["dataset"]["pipeline"][1:2] = [
-    dict(type=ResizeEdge, scale=256, edge="short", interpolation="bicubic", backend="pillow"),
-    dict(type=RandomCrop, crop_size=224),
+    dict(type=Resize, size=256, interpolation=InterpolationMode.BICUBIC),
+    dict(type=RandomCrop, size=224),
+    dict(type=RandomHorizontalFlip, p=0.5),
 ]

@@ -11,14 +11,15 @@ UNKNOWN: the size before the crop; 256 pixels on the short side, as in the evalu
 """
 
 from mmengine.config import read_base
-from mmpretrain.datasets import CenterCrop, ResizeEdge
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import CenterCrop, Resize
 
 with read_base():
     from .mae_vit_base_p16_800e import *
 
 model["backbone"].update(arch="large")
 model.update(norm_pix=False)
-train_dataloader["dataset"]["pipeline"][1:3] = [
-    dict(type=ResizeEdge, scale=256, edge="short", interpolation="bicubic", backend="pillow"),
-    dict(type=CenterCrop, crop_size=224),
+train_dataloader["dataset"]["pipeline"][1:2] = [
+    dict(type=Resize, size=256, interpolation=InterpolationMode.BICUBIC),
+    dict(type=CenterCrop, size=224),
 ]
