@@ -56,7 +56,7 @@ def check_data(cfg: Config) -> tuple[list[str], list[str]]:
         found = list(_check(dataset, where, cfg))
         problems += [f"{where}: {problem}" for problem in found]
         summary.append(f"{where}: {dataset.get('data_root')}, {len(found)} problems")
-    return summary, problems
+    return summary, problems + list(_check_evaluators(cfg))
 
 
 def _check(dataset: Mapping[str, Any], where: str, cfg: Config) -> Iterator[str]:
@@ -95,6 +95,23 @@ def _check(dataset: Mapping[str, Any], where: str, cfg: Config) -> Iterator[str]
             yield from _check_map_labels(samples, len(built.metainfo["classes"]))
     elif any("gt_label" in sample for sample in samples):
         yield from _check_labels(samples, cfg)
+
+
+def _check_evaluators(cfg: Config) -> Iterator[str]:
+    """An evaluator that reads annotations itself has to read those of its loader."""
+    for part in ("val", "test"):
+        evaluators = cfg.get(f"{part}_evaluator") or []
+        dataset = (cfg.get(f"{part}_dataloader") or {}).get("dataset") or {}
+        for evaluator in evaluators if isinstance(evaluators, list) else [evaluators]:
+            file = evaluator.get("ann_file")
+            if file is None or "ann_file" not in dataset:
+                continue
+            own = Path(dataset.get("data_root") or "", dataset["ann_file"])
+            if Path(file).resolve() != own.resolve():
+                yield (
+                    f"{part}_evaluator.ann_file: {file} is not the file that {part}_dataloader "
+                    f"reads, {own}: set it to that one"
+                )
 
 
 def _name(kind: Any) -> str:

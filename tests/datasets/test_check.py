@@ -62,6 +62,8 @@ def coco(root: Path, **changes: Any) -> Config:
         (root / f"annotations/instances_{split}.json").write_text(json.dumps(data))
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         loader.dataset.data_root = str(root)
+    for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
+        evaluator.ann_file = str(root / "annotations/instances_val2017.json")
     return cfg
 
 
@@ -107,6 +109,17 @@ def test_missing_folders_and_files(tmp_path):
     shutil.rmtree(tmp_path)
     _, problems = check_data(cfg)
     assert all("no such folder: put or link the data there" in problem for problem in problems)
+
+
+def test_evaluator_of_another_file(tmp_path):
+    cfg = coco(tmp_path)
+    cfg.test_evaluator = None
+    cfg.val_evaluator.ann_file = "data/coco/annotations/instances_val2017.json"
+    problem = the_problem(cfg)
+    assert problem.startswith(
+        "val_evaluator.ann_file: data/coco/annotations/instances_val2017.json"
+    )
+    assert f"reads, {tmp_path}/annotations/instances_val2017.json: set it to" in problem
 
 
 def test_pictures(tmp_path):
