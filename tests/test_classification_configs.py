@@ -1,5 +1,7 @@
 """The values of the classification configs beside the published tables, typed in from those."""
 
+import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from mae_bench.suite.spec import load_suite
 
 ROOT = Path(__file__).parents[1]
 CLS = ROOT / "configs/cls"
+PAGE = "classification.md"
 OWN = sorted(
     [*CLS.glob("vit_*_in1k.py"), *CLS.glob("vit_*_inat*.py"), *CLS.glob("vit_*_places*.py")]
 )
@@ -190,6 +193,16 @@ def test_floor_of_the_schedule_is_scaled_with_the_layer():
         scheduler.step()
     rates = sorted({group["lr"] for group in wrapper.optimizer.param_groups})
     assert rates == pytest.approx([1e-6 * 0.65**i for i in range(13, -1, -1)])
+
+
+@pytest.mark.parametrize("path", OWN, ids=lambda path: path.stem)
+def test_docstring_has_sources_and_unknowns_and_the_page_names_the_config(path):
+    text = ast.get_docstring(ast.parse(path.read_text()))
+    assert "UNKNOWN" in text
+    assert re.search(r"Sources|as in\s+vit_base_robustness", text)
+    page = (ROOT / "docs" / ("robustness.md" if "robustness" in path.stem else PAGE)).read_text()
+    families = r"finetune_(inat|places)|linear_sgd"  # named by a pattern of the page
+    assert path.name in page or re.search(families, path.stem)
 
 
 @pytest.mark.parametrize("path", OWN, ids=lambda path: path.stem)

@@ -28,6 +28,10 @@ def main() -> None:
             raise ValueError(f"{text}: give each record a name, such as MAE={Path(text).name}")
         if label in records:
             raise ValueError(f"{label}: two records of this name")
+        if not Path(path).is_file():
+            raise FileNotFoundError(
+                f"{path}: no such record; a robustness run leaves record.json in its work directory"
+            )
         records[label] = read_record(path)
     write_atomic(write_pictures(records).encode(), args.out)
     print(args.out)

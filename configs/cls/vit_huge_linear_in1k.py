@@ -8,6 +8,7 @@ with normalised pixels. The authors' FINETUNE.md says that 50 epochs suffice for
 --cfg-options train_cfg.max_epochs=50
 
 Sources: as vit_base_linear_in1k.py.
+UNKNOWN: as there.
 """
 
 from mmengine.config import read_base

@@ -2,10 +2,11 @@
 
 Both train the same head on the same images with LARS; one of them also computes the gradients of
 the backbone, as a probe does whose backbone merely is not in the optimizer. Data loading is left
-out. On a GPU in mixed precision.
+out. On a GPU in mixed precision; on a CPU computing time is counted, of all threads together.
 """
 
 import argparse
+import time
 from collections.abc import Callable
 
 import torch
@@ -60,7 +61,8 @@ def run(args: argparse.Namespace) -> None:
         name: make_step(args.arch, args.patch_size, images, frozen)
         for name, frozen in (("frozen", True), ("with gradients", False))
     }
-    seconds = interleaved_seconds(variants, args.rounds)
+    clock = time.perf_counter if device.type == "cuda" else time.process_time
+    seconds = interleaved_seconds(variants, args.rounds, clock=clock)
     ratio = speed_up(seconds, "frozen", "with gradients")
     rows = [(name, f"{Spread.of(args.batch / s for s in seconds[name]):.1f}") for name in variants]
     print(f"{describe_machine()}; ViT {args.arch}/{args.patch_size}, batch {args.batch}")

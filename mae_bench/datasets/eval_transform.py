@@ -30,15 +30,21 @@ class CenterCropTransform:
         resize: length of the shorter side before, or of both sides with ``squash``.
         interpolation: ``"bicubic"``, ``"bilinear"``, ``"nearest"`` or another of torchvision's.
         squash: resize both sides to ``resize`` and so change the proportions.
+        pad: allow a ``resize`` smaller than ``size``, and surround the picture with black.
 
     Raises:
         ValueError: the crop is larger than what it is cut from, or an unknown interpolation.
     """
 
     def __init__(
-        self, size: int, resize: int, interpolation: str = "bicubic", squash: bool = False
+        self,
+        size: int,
+        resize: int,
+        interpolation: str = "bicubic",
+        squash: bool = False,
+        pad: bool = False,
     ) -> None:
-        if resize < size:
+        if resize < size and not pad:
             raise ValueError(f"resize={resize} is smaller than the crop of {size} pixels")
         self.size = size
         self.resize = [resize, resize] if squash else [resize]
@@ -111,4 +117,6 @@ def timm_transform(data_config: Mapping[str, Any]) -> CenterCropTransform:
             "test_dataloader.dataset.transform"
         )
     resize = math.floor(height / data_config["crop_pct"])
-    return CenterCropTransform(height, resize, data_config["interpolation"], mode == "squash")
+    return CenterCropTransform(
+        height, resize, data_config["interpolation"], squash=mode == "squash", pad=resize < height
+    )

@@ -5,6 +5,7 @@ they add is ``eval_transform``, the transform that belongs to the model, and ``l
 """
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ class TimmModel(TimmClassifier):
         global_pool, img_size: of timm's model where not None, as the checkpoint was trained.
 
     Raises:
-        ValueError: timm has no such model.
+        ValueError: timm has no such model, or its weights cannot be had.
     """
 
     def __init__(
@@ -46,11 +47,17 @@ class TimmModel(TimmClassifier):
         global_pool: str | None = None,
         img_size: int | None = None,
     ) -> None:
-        if not timm.is_model(model_name):
-            raise ValueError(f"timm {timm.__version__} has no model '{model_name}'")
+        _check_timm_name(model_name)
         given = dict(global_pool=global_pool, img_size=img_size)
         options = {key: value for key, value in given.items() if value is not None}
-        super().__init__(model_name=model_name, pretrained=pretrained, **options)
+        try:
+            super().__init__(model_name=model_name, pretrained=pretrained, **options)
+        except OSError as error:
+            raise ValueError(
+                f"timm's weights of '{model_name}' are neither in its cache nor to be had from the "
+                f"hub ({type(error).__name__}): connect, or give a CHECKPOINT file instead of "
+                "model.pretrained=True"
+            ) from error
         # What a record calls the model where there is no checkpoint: a file's name and suffix.
         self.own_weights = f"{model_name}.timm" if pretrained else None
         data_config = resolve_model_data_config(self.model, use_test_size=True)
@@ -75,6 +82,19 @@ class TimmModel(TimmClassifier):
         _load_exactly(self.model, tensors, path)
 
 
+def _check_timm_name(name: str) -> None:
+    """ValueError for a name, or a tag of pre-trained weights, that timm does not have."""
+    if timm.is_model(name):
+        try:
+            timm.get_pretrained_cfg(name)
+            return
+        except RuntimeError:  # an unknown tag
+            pass
+    close = get_close_matches(name, [*timm.list_models(), *timm.list_pretrained()], n=3)
+    hint = f"; did you mean {' or '.join(close)}?" if close else ""
+    raise ValueError(f"timm {timm.__version__} has no model '{name}'{hint}")
+
+
 def mmpretrain_model(config: str) -> nn.Module:
     """The model of an mmpretrain config, with the transforms of its test pipeline.
 
@@ -90,7 +110,10 @@ def mmpretrain_model(config: str) -> nn.Module:
     path = Path(config) if Path(config).is_file() else own
     if not path.is_file():
         raise FileNotFoundError(f"{config}: no such config file, nor one of mmpretrain's")
-    cfg = Config.fromfile(str(path))
+    # MMEngine takes a file that imports anything for one of the new style, and then refuses it as
+    # the base of one of the old; mmpretrain has such.
+    old_style = "_base_" in path.read_text(encoding="utf-8")
+    cfg = Config.fromfile(str(path), lazy_import=False if old_style else None)
     loader = cfg.get("test_dataloader") or cfg.get("val_dataloader")
     if "model" not in cfg or loader is None:
         raise ValueError(f"{path}: needs a model and a test_dataloader")

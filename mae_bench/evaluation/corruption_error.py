@@ -124,11 +124,12 @@ def corruption_metrics(
 
 @METRICS.register_module()
 class CorruptionError(BaseMetric):
-    """Top-1 error by corruption, in percent, over images that carry corruption and severity.
+    """Top-1 error by corruption and severity, in percent, of images that carry both.
 
-    Gives ``corruption_error/<name>`` for each corruption, the mean over its severities;
-    ``corruption_error/mean``, the plain mean over corruptions, which is no mCE; and
-    ``corruption_error/mCE`` where all 15 corruptions of ImageNet-C are there.
+    The figures of :func:`corruption_metrics`: ``corruption_error/<corruption>/<severity>``;
+    ``corruption_error/<corruption>``, the mean over the five severities; ``corruption_error/mean``,
+    the plain mean over ImageNet-C's corruptions that are there, which is no mCE; and
+    ``corruption_error/mCE`` where all 15 of them are there.
     """
 
     default_prefix = "corruption_error"
@@ -144,12 +145,11 @@ class CorruptionError(BaseMetric):
         cells: dict[str, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
         for corruption, severity, wrong in results:
             cells[corruption][severity].append(wrong)
-        errors = {}
-        for corruption, severities in cells.items():
-            rates = [sum(wrong) / len(wrong) for wrong in severities.values()]
-            errors[corruption] = sum(rates) / len(rates)
-        metrics = {name: 100 * error for name, error in errors.items()}
-        metrics["mean"] = 100 * sum(errors.values()) / len(errors)
-        if set(ALEXNET_ERRORS) <= set(errors):
-            metrics["mCE"] = mean_corruption_error(errors)
-        return metrics
+        errors = {
+            corruption: {s: sum(wrong) / len(wrong) for s, wrong in sorted(severities.items())}
+            for corruption, severities in cells.items()
+        }
+        metrics = corruption_metrics(errors)
+        # The prefix says already that these are errors.
+        renamed = {"mean_error": "mean"}
+        return {renamed.get(k, k.removeprefix("error/")): value for k, value in metrics.items()}

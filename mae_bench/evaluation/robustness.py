@@ -56,6 +56,27 @@ def count_hits(logits: Tensor, labels: Tensor, subsets: Tensor) -> Tensor:
     return torch.stack(hits, dim=1)
 
 
+def class_logits(output: Any) -> Tensor:
+    """Logits of ImageNet-1K's classes from what a classifier gives with ``mode="tensor"``.
+
+    Args:
+        output: (B, 1000), or a tuple of those: Conformer's two heads, which are added, as its own
+            prediction adds them.
+
+    Raises:
+        ValueError: anything else.
+    """
+    logits = sum(output) if isinstance(output, tuple) else output
+    classes = len(imagenet_classes())
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[1] != classes:
+        found = f"outputs of {tuple(logits.shape)}" if isinstance(logits, Tensor) else "no logits"
+        raise ValueError(
+            f"the model gives {found}; the robustness sets need (batch, {classes}), logits of "
+            f"ImageNet-1K's {classes} classes"
+        )
+    return logits
+
+
 def normalise(images: Tensor, preprocessor: Any) -> Tensor:
     """Pictures as the model's data preprocessor gives them, with one copy in place of its four.
 
@@ -160,12 +181,7 @@ class RobustnessLoop(BaseLoop):
             self.runner.call_hook("before_test_iter", batch_idx=index, data_batch=batch)
             with autocast(enabled=self.fp16):
                 inputs = normalise(batch["inputs"], self.model.data_preprocessor)
-                logits = self.model(inputs, mode="tensor")
-            if logits.shape[1] != subsets.shape[1]:
-                raise ValueError(
-                    f"the model has {logits.shape[1]} outputs; the robustness sets need "
-                    f"ImageNet-1K's {subsets.shape[1]} classes"
-                )
+                logits = class_logits(self.model(inputs, mode="tensor"))
             hits = count_hits(logits.float(), batch["label"].to(device), subsets)
             counts.index_add_(0, batch["part"].to(device), hits.long())
             if index in finishes and index != last:

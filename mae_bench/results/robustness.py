@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
@@ -31,8 +31,17 @@ FIGURES = {
     "relative_mCE": "relative mCE, AlexNet = 100 \u2193",
     "mean_error": "mean error, not normalised \u2193",
 }
+# row -> metric
+TABLE_13_METRICS = {
+    "IN-Corruption": "imagenet_c/mCE",
+    "IN-Adversarial": "imagenet_a/top1",
+    "IN-Rendition": "imagenet_r/top1",
+    "IN-Sketch": "imagenet_sketch/top1",
+}
 MODELS = {"ViT-B": 86.0, "ViT-L": 304.0, "ViT-H": 632.0}  # parameters in millions
-CORRUPTION_GROUPS = ("imagenet_c", "corrupted_val")
+# What stands before <corruption>/<severity>; the last is MiniWorld's, whose pictures have no clean
+# set beside them.
+ERROR_PREFIXES = ("imagenet_c/error/", "corrupted_val/error/", "corruption_error/")
 
 
 def print_table(
@@ -92,8 +101,7 @@ def _published_text(entry: Mapping[str, Any]) -> str:
 def accuracy_by_severity(record: Record) -> dict[str, Curve]:
     """Top-1 accuracy in percent against severity, by corruption; severity 0 is the clean set."""
     curves: dict[str, Curve] = {}
-    for group in CORRUPTION_GROUPS:
-        prefix = f"{group}/error/"
+    for prefix in ERROR_PREFIXES:
         for name, error in record.metrics.items():
             corruption, _, severity = name.removeprefix(prefix).partition("/")
             if not name.startswith(prefix) or not severity:
@@ -108,17 +116,23 @@ def accuracy_by_severity(record: Record) -> dict[str, Curve]:
 def write_pictures(records: Mapping[str, Record]) -> str:
     """A page of HTML: a picture for each corruption, model against model, then Table 13.
 
+    Either part is left out where no record has figures for it.
+
     Args:
         records: label -> record of a robustness run.
 
     Raises:
-        ValueError: a record has no figures by corruption and severity.
+        ValueError: a record has figures for neither.
     """
     curves = {label: accuracy_by_severity(record) for label, record in records.items()}
+    in_table_13 = [
+        label for label, r in records.items() if r.metrics.keys() & TABLE_13_METRICS.values()
+    ]
     for label, of_model in curves.items():
-        if not of_model:
+        if not of_model and label not in in_table_13:
             raise ValueError(
-                f"{label}: no errors by corruption and severity; evaluate with a robustness config"
+                f"{label}: no errors by corruption and severity and no figure of Table 13; "
+                "evaluate with a robustness config"
             )
     styles = {label: index for index, label in enumerate(records)}
     corruptions = list(dict.fromkeys(name for of_model in curves.values() for name in of_model))
@@ -137,18 +151,15 @@ def write_pictures(records: Mapping[str, Record]) -> str:
         for label, record in records.items()
         if any(name.startswith("corrupted_val/") for name in record.metrics)
     ]
-    return _page(drawings, notes, draw_table_13(records))
+    if any(0 in curve.points for of_model in curves.values() for curve in of_model.values()):
+        notes.insert(0, "Severity 0 is ImageNet's validation set.")
+    return _page(drawings, notes, draw_table_13(records) if in_table_13 else [])
 
 
 def draw_table_13(records: Mapping[str, Record]) -> list[Markup]:
     """MAE against supervised by model size, one picture for each set, measured models as points."""
     drawings = []
-    for row, metric in (
-        ("IN-Corruption", "imagenet_c/mCE"),
-        ("IN-Adversarial", "imagenet_a/top1"),
-        ("IN-Rendition", "imagenet_r/top1"),
-        ("IN-Sketch", "imagenet_sketch/top1"),
-    ):
+    for row, metric in TABLE_13_METRICS.items():
         lines = {"MAE, published": row, "supervised, published": f"supervised, {row}"}
         curves = {
             label: [Curve({size: _cell(title, model) for model, size in MODELS.items()})]
@@ -171,15 +182,22 @@ def _cell(row: str, column: str) -> float:
 
 
 def _page(drawings: list[Markup], notes: list[str], table_13: list[Markup]) -> str:
-    body = Markup("").join(Markup("<figure>{}</figure>").format(d) for d in drawings)
-    lines = Markup("").join(Markup("<p>{}</p>").format(note) for note in notes)
-    published_body = Markup("").join(Markup("<figure>{}</figure>").format(d) for d in table_13)
-    about = escape(published_table("Table 13").about)
+    parts = [
+        ("Accuracy against severity", notes, drawings),
+        ("MAE against supervised, Table 13", [published_table("Table 13").about], table_13),
+    ]
+    body = Markup("").join(
+        Markup("<h1>{}</h1>{}<div>{}</div>").format(
+            heading,
+            Markup("").join(Markup("<p>{}</p>").format(line) for line in lines),
+            Markup("").join(Markup("<figure>{}</figure>").format(d) for d in figures),
+        )
+        for heading, lines, figures in parts
+        if figures
+    )
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Robustness</title>'
         "<style>body{font:16px sans-serif;margin:2em;color-scheme:light dark}"
-        "main{display:flex;flex-wrap:wrap}figure{margin:.5em}</style>"
-        "<h1>Accuracy against severity</h1><p>Severity 0 is ImageNet's validation set.</p>"
-        f"{lines}<main>{body}</main><h1>MAE against supervised, Table 13</h1><p>{about}</p>"
-        f"<main>{published_body}</main></html>\n"
+        "div{display:flex;flex-wrap:wrap}figure{margin:.5em}</style>"
+        f"{body}</html>\n"
     )

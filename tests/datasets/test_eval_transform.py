@@ -40,10 +40,14 @@ def test_as_torchvision_on_pillow(size, resize, name, mode):
     assert distance.max() <= 2 and distance.mean() < 0.05
 
 
-@pytest.mark.parametrize("crop_mode", ["center", "squash"])
-def test_as_timm(crop_mode):
+@pytest.mark.parametrize(
+    ("crop_mode", "crop_pct"),
+    # Some models of timm see pictures with a black frame: volo_d5_512 has 1.15.
+    [("center", 0.95), ("squash", 0.95), ("center", 1.15)],
+)
+def test_as_timm(crop_mode, crop_pct):
     config = dict(
-        input_size=(3, 160, 160), crop_pct=0.95, interpolation="bicubic", crop_mode=crop_mode
+        input_size=(3, 160, 160), crop_pct=crop_pct, interpolation="bicubic", crop_mode=crop_mode
     )
     theirs = create_transform(**config, is_training=False, mean=(0, 0, 0), std=(1, 1, 1))
     expected = 255 * theirs(Image.fromarray(PICTURE)).permute(1, 2, 0).numpy()

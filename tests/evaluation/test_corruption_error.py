@@ -100,33 +100,43 @@ def test_a_rate_is_a_rate(rate):
         mean_corruption_error(ALEXNET_ERRORS | {"snow": rate})
 
 
-def test_metric_averages_severities_then_corruptions():
+def test_metric_averages_images_then_severities_then_corruptions():
     samples = [
-        # fog: severity 1 has 4 images, 1 wrong; severity 2 has 1 image, wrong: (25 + 100) / 2
+        # fog: severity 1 has 4 images, 1 wrong; 2 has 1, wrong; 3 to 5 one each, right:
+        # (25 + 100) / 5 = 25
         *(sample("fog", 1, correct) for correct in (True, True, True, False)),
         sample("fog", 2, False),
-        # snow: 3 images of one severity, 1 wrong
-        *(sample("snow", 1, correct) for correct in (True, False, True)),
+        *(sample("fog", severity, True) for severity in (3, 4, 5)),
+        # snow: wrong at severity 5 alone, 20
+        *(sample("snow", severity, severity < 5) for severity in range(1, 6)),
+        # frost lacks severities: no mean of its own and no part of the other
+        *(sample("frost", 3, correct) for correct in (True, False, True)),
     ]
     random.Random(1).shuffle(samples)
     assert evaluate(samples) == {
-        "corruption_error/fog": pytest.approx(62.5),
-        "corruption_error/snow": pytest.approx(100 / 3),
-        "corruption_error/mean": pytest.approx((62.5 + 100 / 3) / 2),
+        "corruption_error/fog/1": pytest.approx(25),
+        "corruption_error/fog/2": 100,
+        **{f"corruption_error/fog/{severity}": 0 for severity in (3, 4, 5)},
+        "corruption_error/fog": pytest.approx(25),
+        **{f"corruption_error/snow/{severity}": 0 for severity in range(1, 5)},
+        "corruption_error/snow/5": 100,
+        "corruption_error/snow": pytest.approx(20),
+        "corruption_error/frost/3": pytest.approx(100 / 3),
+        "corruption_error/mean": pytest.approx(22.5),
     }
 
 
 def test_metric_gives_mce_where_all_corruptions_are_there():
     samples = [
-        sample(name, severity, severity % 2 == 0)
+        sample(name, severity, severity > 2)
         for name in [*ALEXNET_ERRORS, "spatter"]
-        for severity in (1, 2)
+        for severity in range(1, 6)
     ]
     metrics = evaluate(samples)
-    expected = 100 * sum(0.5 / error for error in ALEXNET_ERRORS.values()) / 15
+    expected = 100 * sum(0.4 / error for error in ALEXNET_ERRORS.values()) / 15
     assert metrics["corruption_error/mCE"] == pytest.approx(expected)
-    assert metrics["corruption_error/mean"] == pytest.approx(50)
-    assert metrics["corruption_error/spatter"] == pytest.approx(50)
+    assert metrics["corruption_error/mean"] == pytest.approx(40)
+    assert metrics["corruption_error/spatter"] == pytest.approx(40)
 
 
 def test_relative_alexnet_has_100():

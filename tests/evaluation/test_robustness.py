@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 from mmengine.logging import MMLogger
 from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
@@ -22,11 +23,12 @@ from mae_bench.checkpoint.transfer import export_model
 from mae_bench.datasets.imagenet_variants import CORRUPTIONS, subset_indices
 from mae_bench.datasets.robustness import Part, RobustnessSets
 from mae_bench.engine.launch import load_config
-from mae_bench.evaluation.classifiers import mmpretrain_model
+from mae_bench.evaluation.classifiers import TimmModel, mmpretrain_model
 from mae_bench.evaluation.corruption_error import ALEXNET_ERRORS, mean_corruption_error
 from mae_bench.evaluation.robustness import (
     COUNTS,
     STATE_NAME,
+    class_logits,
     count_hits,
     normalise,
     robustness_metrics,
@@ -306,6 +308,27 @@ def test_timm_model_without_weights(test_tool):
     assert code == 2 and "CHECKPOINT is missing" in err
 
 
+@pytest.mark.parametrize("name", ["test_vitt.r160_in1k", "test_vit.r161_in1k"])
+def test_timm_model_that_there_is_not(name):
+    with pytest.raises(ValueError, match=f"no model '{name}'; did you mean test_vit.r160_in1k"):
+        TimmModel(name)
+
+
+def test_timm_s_weights_without_a_network(test_tool, sets, monkeypatch):
+    def offline(*args, **options):
+        raise LocalEntryNotFoundError("no connection")
+
+    monkeypatch.setattr(timm.models, "create_model", offline)
+    options = ["model.pretrained=True", "model.model_name=test_vit.r160_in1k"]
+    data = f"test_dataloader.dataset.data_root={sets}"
+    code, _, err = test_tool(
+        CONFIGS / "timm_robustness_in1k.py", "--cfg-options", *FAST, *options, data
+    )
+    assert code == 2
+    assert "timm's weights of 'test_vit.r160_in1k' are neither in its cache" in err
+    assert "give a CHECKPOINT" in err
+
+
 def test_timm_model_with_timm_s_weights(test_tool, sets, monkeypatch):
     asked: list[bool] = []
     create_model = timm.models.create_model
@@ -368,6 +391,12 @@ test_dataloader = dict(dataset=dict(pipeline=[
     assert record.data_counts["imagenet_c"] == 6 and record.reproduces == []
 
 
+def test_mmpretrain_config_whose_base_imports_something():
+    """MMEngine refuses it unless told the style of the file."""
+    model = mmpretrain_model("replknet/replknet-31B_32xb64_in1k-384px.py")
+    assert model.eval_transform.size == 384
+
+
 @pytest.mark.parametrize("to_rgb", [True, False])
 def test_normalised_as_the_preprocessor_does(to_rgb):
     init_default_scope("mmpretrain")
@@ -378,6 +407,25 @@ def test_normalised_as_the_preprocessor_does(to_rgb):
     assert torch.equal(normalise(rgb, preprocessor), expected)
     padding = MODELS.build(dict(type="ClsDataPreprocessor", pad_size_divisor=8, **options))
     assert normalise(rgb, padding).shape == (2, 3, 8, 8)
+
+
+def test_logits_of_one_head_and_of_two():
+    first, second = torch.rand(2, 3, 1000)
+    assert torch.equal(class_logits(first), first)
+    assert torch.equal(class_logits((first, second)), first + second)
+
+
+@pytest.mark.parametrize(
+    ("output", "found"),
+    [
+        (torch.rand(3, 21841), r"outputs of \(3, 21841\)"),
+        ((torch.rand(3, 64, 7, 7),), r"outputs of \(3, 64, 7, 7\)"),
+        ({"a": torch.rand(3, 1000)}, "no logits"),
+    ],
+)
+def test_outputs_that_are_no_logits_of_imagenet(output, found):
+    with pytest.raises(ValueError, match=f"the model gives {found}; .* 1000 classes"):
+        class_logits(output)
 
 
 def test_counts_by_hand():

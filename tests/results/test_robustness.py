@@ -32,6 +32,14 @@ def test_accuracy_by_severity(robust):
     assert curves["fog"].points == {0: 95, 1: 90, 2: 80, 3: 70, 4: 60, 5: 50}
 
 
+def test_accuracy_by_severity_of_miniworld(robust):
+    metrics = {"corruption_error/fog": 30.0, "corruption_error/mean": 30.0}
+    metrics |= {f"corruption_error/fog/{severity}": 10.0 * severity for severity in range(1, 6)}
+    curves = accuracy_by_severity(replace(robust, metrics=metrics))
+    assert list(curves) == ["fog"]
+    assert curves["fog"].points == {1: 90, 2: 80, 3: 70, 4: 60, 5: 50}
+
+
 def test_page_has_a_picture_of_each_corruption_and_of_table_13(robust):
     made_here = {k.replace("imagenet_c", "corrupted_val"): v for k, v in METRICS.items()}
     page = write_pictures({"MAE": robust, "other": replace(robust, metrics=made_here)})
@@ -51,6 +59,16 @@ def test_page_has_a_picture_of_each_corruption_and_of_table_13(robust):
 def test_record_of_something_else(robust):
     with pytest.raises(ValueError, match="A: no errors by corruption and severity"):
         write_pictures({"A": replace(robust, metrics={"accuracy/top1": 1.0})})
+
+
+def test_page_of_what_there_is(robust):
+    sketch = write_pictures({"A": replace(robust, metrics={"imagenet_sketch/top1": 20.0})})
+    assert re.findall("<h1>(.*?)</h1>", sketch) == ["MAE against supervised, Table 13"]
+    assert "IN-Sketch: top-1 accuracy, % by parameters, millions, MAE, published" in sketch
+    metrics = {f"corruption_error/fog/{severity}": 10.0 for severity in range(1, 6)}
+    miniworld = write_pictures({"A": replace(robust, metrics=metrics)})
+    assert re.findall("<h1>(.*?)</h1>", miniworld) == ["Accuracy against severity"]
+    assert "validation set" not in miniworld
 
 
 def test_table(capsys, monkeypatch):
@@ -80,3 +98,5 @@ def test_command(robust, tmp_path, monkeypatch, capsys):
     assert "IN-Sketch" in Path("page.html").read_text()
     assert run("a.json") == 2
     assert "give each record a name" in capsys.readouterr().err
+    assert run("MAE=b.json") == 2
+    assert "b.json: no such record" in capsys.readouterr().err
