@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.runner import EpochBasedTrainLoop
 from mmengine.runner.checkpoint import get_torch_safe_globals
 from safetensors.torch import load_file
 
+from mae_bench.engine import ResumableEpochLoop
 from mae_bench.results.record import read_record
 
 from .conftest import FEW_LABELS, ROOT, SHRINK
@@ -106,15 +106,15 @@ def test_interrupted_run_goes_on_where_it_stopped(run_tool, monkeypatch):
     arguments = ["--work-dir", "work", "--cfg-options", *base, *FEW_LABELS]
     arguments.append("train_cfg.max_epochs=3")
     started: list[int] = []
-    run_epoch = EpochBasedTrainLoop.run_epoch
+    run_epoch = ResumableEpochLoop.run_epoch
 
-    def interrupted_once(loop: EpochBasedTrainLoop) -> None:
+    def interrupted_once(loop: ResumableEpochLoop) -> None:
         started.append(loop.epoch)
         if started == [0, 1]:
             raise KeyboardInterrupt
         run_epoch(loop)
 
-    monkeypatch.setattr(EpochBasedTrainLoop, "run_epoch", interrupted_once)
+    monkeypatch.setattr(ResumableEpochLoop, "run_epoch", interrupted_once)
     ended = run_tool("train.py", FINETUNE, *arguments)
     assert ended.code == 130
     assert "Traceback" not in ended.stdout + ended.stderr
