@@ -1,5 +1,6 @@
 """The run card: what a run really uses, printed before it starts and kept in its record."""
 
+import math
 from copy import deepcopy
 from typing import Any
 
@@ -19,13 +20,27 @@ def _cpu_attention_flops(query, key, value, *args, out_shape=None, **kwargs) -> 
     return sdpa_flop_count(query, key, value)
 
 
-# PyTorch counts its fused attention kernels for GPUs, but not this one.
-CPU_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _cpu_attention_flops}
+def _onednn_linear_flops(x, weight, *args, out_shape=None, **kwargs) -> int:
+    """Operations of oneDNN's linear layer, from the shapes (..., n) and (m, n)."""
+    return 2 * math.prod(x) * weight[0]
+
+
+# PyTorch counts its kernels for GPUs, but not these.
+CPU_KERNELS = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _cpu_attention_flops,
+    torch.ops.mkldnn._linear_pointwise: _onednn_linear_flops,
+}
 
 
 def unwrap(model: nn.Module) -> Any:
     """The model inside a distributed wrapper, or the model itself."""
     return model.get_submodule("module") if is_model_wrapper(model) else model
+
+
+def loaded_from(model: nn.Module) -> dict[str, str]:
+    """What became of the tensors of the model's checkpoint, in words; empty without one."""
+    report = getattr(getattr(model, "backbone", None), "loading_report", None)
+    return {} if report is None else {"checkpoint": report.summary()}
 
 
 def precision_in_use(optim_wrapper: OptimWrapper) -> str:
@@ -59,7 +74,7 @@ def count_forward_flops(model: BaseModel, data_batch: dict[str, Any]) -> float:
         # And a copy: preprocessors write into the samples, one-hot labels for instance.
         data_batch = deepcopy({key: value[:1] for key, value in data_batch.items()})
         data = model.data_preprocessor(data_batch, False)
-        with FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter:
+        with FlopCounterMode(display=False, custom_mapping=CPU_KERNELS) as counter:
             model(data["inputs"], data.get("data_samples"), mode="tensor")
     model.train(training)
     return float(counter.get_total_flops())
@@ -93,6 +108,7 @@ class RunCard(Hook):
             "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
             "iterations": runner.max_iters,
             "training_samples": len(runner.train_dataloader.dataset),
+            **loaded_from(model),
         }
         self.counted = False
 
@@ -116,6 +132,7 @@ class RunCard(Hook):
             "processes": runner.world_size,
             "precision": "mixed float16" if mixed else str(parameters[0].dtype)[len("torch.") :],
             "parameters": sum(p.numel() for p in parameters),
+            **loaded_from(model),
         }
         self.counted = False
 
