@@ -14,7 +14,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ..models.attention import Attention, attend, merge_windows, partition_windows
+from ..models.attention import Attention, attend
 from ..models.position import Grid, RelativePositionBias
 from .measure import (
     describe_machine,
@@ -65,33 +65,44 @@ def _differences(side: int) -> Tensor:
     return torch.arange(side)[:, None] - torch.arange(side) + side - 1
 
 
-class Windowed(nn.Module):
-    """Attention in windows of a token map, as a block of the ViT has it."""
-
-    def __init__(self, attention: Attention, window: int) -> None:
-        super().__init__()
-        self.attention = attention
-        self.window = window
-
-    def forward(self, x: Tensor, grid: Grid) -> Tensor:
-        """(B, H * W, dim) -> (B, H * W, dim)."""
-        windows, padded = partition_windows(x, grid, self.window)
-        windows = self.attention(windows, grid=(self.window, self.window))
-        return merge_windows(windows, padded, grid, self.window)
-
-
 class WithBias(nn.Module):
-    """Attention with the learned bias of BEiT's kind, looked up at every call."""
+    """Attention with the learned bias of BEiT's kind, looked up at every call.
 
-    def __init__(self, attention: nn.Module, bias: RelativePositionBias, grid: Grid) -> None:
+    Args:
+        attention: :class:`Attention` or :class:`WrittenOut`.
+        bias: its table.
+        grid: of the patches, which a class token precedes.
+        written_out: look the bias up with BEiT's formula in place of ours.
+    """
+
+    def __init__(
+        self, attention: nn.Module, bias: RelativePositionBias, grid: Grid, written_out: bool
+    ) -> None:
         super().__init__()
         self.attention = attention
         self.bias = bias
         self.grid = grid
+        self.index = beit_index(grid) if written_out else None
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 1 + H * W, dim) -> (B, 1 + H * W, dim)."""
-        return self.attention(x, self.bias(self.grid))
+        if self.index is None:
+            return self.attention(x, self.bias(self.grid))
+        rows = self.bias.relative_position_bias_table[self.index.flatten()]
+        return self.attention(x, rows.unflatten(0, self.index.shape).permute(2, 0, 1).contiguous())
+
+
+def beit_index(grid: Grid) -> Tensor:
+    """Row of BEiT's table for each pair of tokens, [query, key], a class token before the patches.
+
+    Source: BEiT (Bao et al. 2022); rows as in ``relative_position_values``.
+    """
+    y, x = (axis.flatten() for axis in torch.meshgrid(*map(torch.arange, grid), indexing="ij"))
+    dy, dx = (axis[:, None] - axis + side - 1 for axis, side in zip((y, x), grid, strict=True))
+    index = nn.functional.pad(dy * (2 * grid[1] - 1) + dx, (1, 0, 1, 0))
+    patches = (2 * grid[0] - 1) * (2 * grid[1] - 1)
+    index[0], index[:, 0], index[0, 0] = patches, patches + 1, patches + 2
+    return index.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def _noise(module: nn.Module) -> nn.Module:
@@ -112,21 +123,19 @@ def build_global(variant: str, side: int, window: int) -> tuple[nn.Module, Calla
     grid = (side, side)
     own_grid = (window, window) if variant == "windowed" else grid
     attention = Attention(DIM, HEADS, rel_pos_grid=own_grid)
-    module: nn.Module = attention
-    if variant == "windowed":
-        module = Windowed(attention, window)
-    elif variant == "written out":
-        module = WrittenOut(attention)
-    module = _noise(module)
-    return module, partial(module, grid=grid), _input(1, side * side)
+    module = _noise(WrittenOut(attention) if variant == "written out" else attention)
+    cut = dict(window=window) if variant == "windowed" else {}
+    return module, partial(module, grid=grid, **cut), _input(1, side * side)
 
 
 def build_biased(variant: str, side: int, batch: int) -> tuple[nn.Module, Callable, Tensor]:
     """Attention over a class token and side x side patches: ``"ours"`` or ``"written out"``."""
     grid = (side, side)
     attention = Attention(DIM, HEADS)
-    inner = WrittenOut(attention) if variant == "written out" else attention
-    module = _noise(WithBias(inner, RelativePositionBias(grid, HEADS, class_token=True), grid))
+    written_out = variant == "written out"
+    inner = WrittenOut(attention) if written_out else attention
+    bias = RelativePositionBias(grid, HEADS, class_token=True)
+    module = _noise(WithBias(inner, bias, grid, written_out))
     return module, module, _input(batch, 1 + side * side)
 
 

@@ -148,7 +148,7 @@ def print_steps(
     spread = max(losses.values()) - min(losses.values())
     if spread > LOSS_TOLERANCE * max(losses.values()):
         raise ValueError(f"the variants do not compute the same: losses {losses}")
-    seconds = interleaved_seconds(steps, rounds, clock=CLOCK)
+    seconds = interleaved_seconds(steps, rounds, warm_up=0, clock=CLOCK)  # that was the warm-up
     last = variants[-1]
     rows = [
         (

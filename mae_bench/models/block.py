@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torchvision.ops import StochasticDepth
 
-from .attention import Attention, merge_windows, partition_windows
+from .attention import Attention
+from .linear import Linear
 from .position import Grid, RelativePositionBias
 
 LAYER_NORM_EPS = 1e-6
@@ -18,8 +19,8 @@ class Mlp(nn.Module):
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(dim, hidden)
-        self.fc2 = nn.Linear(hidden, dim)
+        self.fc1 = Linear(dim, hidden)
+        self.fc2 = Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, dim) -> (B, N, dim)."""
@@ -68,30 +69,11 @@ class Block(nn.Module):
         self.ls2 = layer_scale()
         self.drop_path = StochasticDepth(drop_path, mode="row") if drop_path else nn.Identity()
 
-    def attend(
-        self,
-        x: Tensor,
-        grid: Grid | None,
-        shared_bias: RelativePositionBias | None,
-        num_queries: int | None = None,
-    ) -> Tensor:
-        """Attention over normalised tokens, in windows where the block has them."""
-        bias_module = self.attn.rel_pos_bias if shared_bias is None else shared_bias
-        if self.window_size is None:
-            bias = None if bias_module is None else bias_module(grid)
-            return self.attn(x, bias, num_queries, grid)
-        assert grid is not None, "windows are cut from a grid"
-        window = self.window_size
-        bias = None if bias_module is None else bias_module((window, window))
-        windows, padded = partition_windows(x, grid, window)
-        windows = self.attn(windows, bias, grid=(window, window))
-        return merge_windows(windows, padded, grid, window)
-
     def forward(
         self,
         x: Tensor,
         grid: Grid | None = None,
-        shared_bias: RelativePositionBias | None = None,
+        bias: Tensor | None = None,
         num_queries: int | None = None,
     ) -> Tensor:
         """(B, N, dim) -> (B, N, dim).
@@ -100,22 +82,26 @@ class Block(nn.Module):
             x: tokens; without a class token where the block has windows.
             grid: (H, W) of the patch tokens; not needed for plain global attention, where any
                 subset of tokens will do.
-            shared_bias: bias module that all blocks share, in place of one of this block's own.
+            bias: (heads, n, n) for the logits of n tokens, all or those of a window, where the
+                block has no bias module of its own.
             num_queries: compute the last so many tokens only, (B, num_queries, dim), from all;
                 for global attention without a bias. None: all.
         """
         if self.with_cp and torch.is_grad_enabled():
-            return checkpoint(self._run, x, grid, shared_bias, num_queries, use_reentrant=False)
-        return self._run(x, grid, shared_bias, num_queries)
+            return checkpoint(self._run, x, grid, bias, num_queries, use_reentrant=False)
+        return self._run(x, grid, bias, num_queries)
 
     def _run(
         self,
         x: Tensor,
         grid: Grid | None,
-        shared_bias: RelativePositionBias | None,
+        bias: Tensor | None,
         num_queries: int | None,
     ) -> Tensor:
-        attended = self.ls1(self.attend(self.norm1(x), grid, shared_bias, num_queries))
+        window = self.window_size
+        if self.attn.rel_pos_bias is not None:
+            bias = self.attn.rel_pos_bias(grid if window is None else (window, window))
+        attended = self.ls1(self.attn(self.norm1(x), bias, num_queries, grid, window))
         if num_queries is not None:
             x = x[:, -num_queries:]
         x = x + self.drop_path(attended)

@@ -3,8 +3,6 @@
 Token order is row-major everywhere: token ``r * W + c`` is row ``r``, column ``c``.
 """
 
-from functools import lru_cache
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -78,37 +76,40 @@ def relative_position_rows(grid: Grid, class_token: bool) -> int:
     return (2 * grid[0] - 1) * (2 * grid[1] - 1) + CLASS_TOKEN_ROWS * class_token
 
 
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)  # what an inference run leaves in the cache must serve training too
-def relative_position_index(grid: Grid, class_token: bool, device: torch.device) -> Tensor:
-    """Which table row serves each pair of tokens.
+def relative_position_values(table: Tensor, grid: Grid, class_token: bool) -> Tensor:
+    """Look up a relative position table for each pair of tokens.
+
+    The row of a pair of patches is ``(dy + H - 1) * (2W - 1) + dx + W - 1`` with (dy, dx) = query
+    - key. The class token has the last three rows: n-3 where it asks, n-2 where it is asked, n-1
+    for itself. What all keys of one row of the grid add is looked up once for each dy; the values
+    of a query are then H of these in succession, copied as they are.
 
     Args:
+        table: (rows of ``grid``, heads).
         grid: (H, W) of patches.
         class_token: whether a class token precedes the patches.
-        device: where the index lives.
 
     Returns:
-        (N, N) int64, N = H * W (+ 1); entry [query, key]. For patches it is
-        ``(dy + H - 1) * (2W - 1) + dx + W - 1`` with (dy, dx) = query - key. The class token uses
-        the last three rows: n-3 in row 0, n-2 in column 0, n-1 for itself.
+        (heads, N, N), [query, key], N = H * W (+ 1). Differentiable.
 
     Source: BEiT, relative position bias, as used by MAE for ADE20K (Appendix A.4).
     """
     rows, columns = grid
-    y = torch.arange(rows, device=device).repeat_interleave(columns)
-    x = torch.arange(columns, device=device).repeat(rows)
-    dy = y[:, None] - y[None, :] + rows - 1
-    dx = x[:, None] - x[None, :] + columns - 1
-    patches = dy * (2 * columns - 1) + dx
-    if not class_token:
-        return patches
-    n = relative_position_rows(grid, class_token=True)
-    index = F.pad(patches, (1, 0, 1, 0))
-    index[0, :] = n - 3
-    index[:, 0] = n - 2
-    index[0, 0] = n - 1
-    return index
+    by_head = table.T
+    offsets = by_head[:, : relative_position_rows(grid, class_token=False)]
+    x = torch.arange(columns, device=table.device)
+    # Offsets dy from the greatest to the least, as a query meets them from key to key.
+    by_row = offsets.unflatten(1, (2 * rows - 1, -1)).flip(1)[:, :, x[:, None] - x + columns - 1]
+    by_row = by_row.transpose(1, 2).flatten(2)  # (heads, query's column, dy * key's column)
+    keys = rows * columns
+    starts = [(rows - 1 - y) * columns for y in range(rows)]
+    values = [by_row[:, :, start : start + keys] for start in starts]
+    if class_token:
+        asks, asked, itself = (part[..., None] for part in by_head[:, -CLASS_TOKEN_ROWS:].unbind(1))
+        column = asked[..., None].expand(-1, columns, 1)
+        values = [torch.cat([column, part], dim=2) for part in values]
+        values.insert(0, torch.cat([itself, asks.expand(-1, keys)], dim=1).unsqueeze(1))
+    return torch.cat(values, dim=1)
 
 
 def resize_relative_position_table(
@@ -216,6 +217,4 @@ class RelativePositionBias(nn.Module):
         table = resize_relative_position_table(
             self.relative_position_bias_table, self.grid, grid, self.class_token
         )
-        index = relative_position_index(grid, self.class_token, table.device)
-        # Kernels read a bias head by head, so it is made in that order.
-        return table.T[:, index.flatten()].view(-1, *index.shape)
+        return relative_position_values(table, grid, self.class_token)

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ..registry import MODELS
 from .block import LAYER_NORM_EPS, Block, init_transformer
+from .linear import linear
 from .position import (
     Grid,
     RelativePositionBias,
@@ -57,8 +57,11 @@ def patchify(images: Tensor, patch_size: int) -> Tensor:
             f"an input of {height}x{width} pixels cannot be cut into {p}x{p} patches: use a size "
             f"that is a multiple of {p}, such as {max(height // p, 1) * p}x{max(width // p, 1) * p}"
         )
-    x = images.reshape(batch, channels, height // p, p, width // p, p)
-    return x.permute(0, 2, 4, 3, 5, 1).reshape(batch, -1, p * p * channels)
+    # Channels last in a step of its own: then whole rows of a patch move, and both steps together
+    # take half of the time of one.
+    x = images.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
+    x = x.reshape(batch, height // p, p, width // p, p * channels)
+    return x.transpose(2, 3).reshape(batch, -1, p * p * channels)
 
 
 def unpatchify(patches: Tensor, grid: Grid, patch_size: int) -> Tensor:
@@ -81,7 +84,7 @@ class PatchEmbedding(nn.Module):
     def forward(self, patches: Tensor) -> Tensor:
         """(B, n, p * p * C) in :func:`patchify` order -> (B, n, D), any subset of the patches."""
         weight = self.proj.weight.permute(0, 2, 3, 1).flatten(1)
-        return F.linear(patches, weight, self.proj.bias)
+        return linear(patches, weight, self.proj.bias)
 
 
 @MODELS.register_module()
@@ -351,11 +354,14 @@ class VisionTransformer(BaseModule):
             grid = (images.shape[2] // self.patch_size, images.shape[3] // self.patch_size)
             x = self.patch_embed(patchify(images, self.patch_size))
             x = self.prepend_class_token(x + self.patch_positions(grid))
+            # Tables that blocks share are looked up once: 0.8 GB at 64x64 tokens in float32.
+            table, windows = self.rel_pos_bias, self.rel_pos_bias_window
+            bias = None if table is None else table(grid)
+            window_bias = None if windows is None else windows(windows.grid)
             maps = {}
             last = max(self.out_indices, default=self.num_layers - 1)
             for i, block in enumerate(self.blocks[: last + 1]):
-                windowed = block.window_size is not None
-                x = block(x, grid, self.rel_pos_bias_window if windowed else self.rel_pos_bias)
+                x = block(x, grid, bias if block.window_size is None else window_bias)
                 if i in self.out_indices:
                     patches = x[:, self.num_prefix_tokens :]
                     maps[i] = patches.transpose(1, 2).reshape(len(x), -1, *grid).contiguous()

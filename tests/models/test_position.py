@@ -10,14 +10,12 @@ from transformers import ViTMAEConfig, ViTMAEModel
 
 from mae_bench.models.position import (
     RelativePositionBias,
-    relative_position_index,
     relative_position_rows,
+    relative_position_values,
     resize_position_table,
     resize_relative_position_table,
     sincos_position_table,
 )
-
-CPU = torch.device("cpu")
 
 
 def noise(*shape):
@@ -140,12 +138,21 @@ def test_rows_of_the_relative_table(grid, rows):
     assert relative_position_rows(grid, class_token=False) == rows - 3
 
 
-@pytest.mark.parametrize("grid", [(3, 3), (2, 4), (4, 1)])
-def test_relative_position_index_pair_by_pair(grid):
+@pytest.mark.parametrize("grid", [(3, 3), (2, 4), (4, 1), (1, 3)])
+def test_relative_position_values_pair_by_pair(grid):
+    """The values of a table of its own row numbers are those that serve each pair."""
     height, width = grid
     places = [(r, c) for r in range(height) for c in range(width)]
-    patches = relative_position_index(grid, False, CPU)
-    index = relative_position_index(grid, True, CPU)
+
+    def served(class_token):
+        n = relative_position_rows(grid, class_token)
+        table = torch.arange(float(n))[:, None] * torch.tensor([1.0, -1.0])  # two heads
+        values = relative_position_values(table, grid, class_token)
+        assert values.shape == (2, *[len(places) + class_token] * 2)
+        assert torch.equal(values[1], -values[0])
+        return values[0].long()
+
+    patches, index = served(False), served(True)
     n = relative_position_rows(grid, True)
     for q, (qr, qc) in enumerate(places):
         for k, (kr, kc) in enumerate(places):
@@ -206,12 +213,11 @@ def test_relative_table_at_its_own_grid_is_the_same_tensor():
     assert resize_relative_position_table(table, (3, 4), (3, 4), True) is table
 
 
-def test_bias_trains_after_inference_mode_saw_the_same_grid():
-    """The cached index must not remember the mode it was made in."""
+def test_gradient_of_a_table_counts_the_pairs_of_each_row():
     bias = RelativePositionBias((3, 5), 2, class_token=False)
-    relative_position_index.cache_clear()
-    with torch.inference_mode():
-        bias((3, 5))
-    bias((3, 5)).square().sum().backward()
     bias((3, 5)).sum().backward()
-    assert bias.relative_position_bias_table.grad.sum() == 2 * 15 * 15
+    counts = torch.tensor(
+        [[(3 - abs(dy)) * (5 - abs(dx)) for dx in range(-4, 5)] for dy in range(-2, 3)]
+    )
+    gradient = bias.relative_position_bias_table.grad
+    assert torch.equal(gradient, counts.flatten()[:, None].float().expand(-1, 2))
