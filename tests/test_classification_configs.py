@@ -195,6 +195,29 @@ def test_floor_of_the_schedule_is_scaled_with_the_layer():
     assert rates == pytest.approx([1e-6 * 0.65**i for i in range(13, -1, -1)])
 
 
+@pytest.mark.parametrize(
+    ("name", "std"),
+    [
+        ("vit_base_finetune_in1k", 2e-5),
+        ("vit_huge_448_finetune_table9_in1k", 2e-5),
+        ("vit_large_partial_in1k", 2e-5),
+        ("vit_base_linear_in1k", 0.01),
+        ("vit_large_linear_sgd_in1k", 0.01),
+    ],
+)
+def test_head_starts_small(name, std):
+    cfg = load(name)
+    # As MMEngine's runner initialises it, but with one block.
+    cfg.model.backbone.arch = dict(embed_dim=cfg.model.head.in_channels, depth=1, num_heads=16)
+    if "trainable_blocks" in cfg.model.backbone:
+        cfg.model.backbone.trainable_blocks = 1
+    init_default_scope(cfg.default_scope)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    assert model.head.fc.weight.std().item() == pytest.approx(std, rel=0.01)
+    assert not model.head.fc.bias.any()
+
+
 @pytest.mark.parametrize("path", OWN, ids=lambda path: path.stem)
 def test_docstring_has_sources_and_unknowns_and_the_page_names_the_config(path):
     text = ast.get_docstring(ast.parse(path.read_text()))

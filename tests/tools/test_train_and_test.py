@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from mae_bench.engine import ResumableEpochLoop
 from mae_bench.results.record import read_record
+from mae_bench.results.robustness import accuracy_by_severity
 
 from .conftest import FEW_LABELS, ROOT, SHRINK
 
@@ -79,7 +80,10 @@ def test_pretrain_then_finetune_then_robustness(run_tool):
         "test.py", ROBUSTNESS, "fine/checkpoint.safetensors", "--out", "robustness.json"
     )
     assert ended.code == 0, ended.stderr
-    metrics = read_record("robustness.json").metrics
+    record = read_record("robustness.json")
+    curves = accuracy_by_severity(record)
+    assert len(curves) == 6 and {tuple(c.points) for c in curves.values()} == {(1, 2, 3, 4, 5)}
+    metrics = record.metrics
     assert len(metrics) == 6 * 5 + 6 + 1
     by_severity = [v for k, v in metrics.items() if k.count("/") == 2]
     assert len(by_severity) == 6 * 5
