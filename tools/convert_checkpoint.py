@@ -93,7 +93,7 @@ def main() -> None:
     else:
         adapter, imported = import_file(path, ADAPTERS.get(source) if source else None)
         source = adapter.name
-        tensors, dropped = imported.tensors, imported.dropped
+        tensors, dropped = imported.tensors, list(imported.dropped)
         heads = unseen.num_heads or known_heads(adapter, imported)
         if args.to == OURS:
             origin = CheckpointSource(path.name, sha256_of(path), adapter.name)

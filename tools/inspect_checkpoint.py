@@ -57,10 +57,13 @@ def main() -> None:
     # Blocks repeat the same tensors: one row for all of them.
     groups: dict[tuple[str, ...], int] = {}
     for name, tensor in tensors.items():
-        kind = re.sub(r"\.\d+\.", ".*.", name)
+        kind = re.sub(r"\.\d+\.", ".*.", re.sub(r"_\d+/", "_*/", name, count=1))
         key = (kind, str(tuple(tensor.shape)), str(tensor.dtype).removeprefix("torch."))
         groups[key] = groups.get(key, 0) + 1
-    kinds = Table("tensor", "shape", "dtype", "count", box=None)
+    kinds = Table(box=None)
+    kinds.add_column("tensor", overflow="fold")
+    for heading in ("shape", "dtype", "count"):
+        kinds.add_column(heading, no_wrap=True)
     for key, count in sorted(groups.items()):
         kinds.add_row(*key, str(count))
 
@@ -116,7 +119,7 @@ def _foreign(tensors: dict[str, Tensor]) -> dict[str, str]:
         "input mean, std": adapter.normalization or "unknown: --normalization when converting",
         "method": adapter.method,
         "data": adapter.data,
-        "left out": ", ".join(imported.dropped[:5]) + " …" * (len(imported.dropped) > 5)
+        "left out": ", ".join(list(imported.dropped)[:5]) + " …" * (len(imported.dropped) > 5)
         or "nothing",
     }
 

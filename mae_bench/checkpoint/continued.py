@@ -57,14 +57,17 @@ def load_autoencoder(model: MAE, path: str | Path) -> LoadingReport:
     model.decoder.load_state_dict(stored)
     names = [PREFIX + name for name in stored]
     changed = {entry.name for entry in resized}
-    total = sum(t.numel() for t in (*model.backbone.state_dict().values(), *state.values()))
-    from_file = report.share * sum(t.numel() for t in model.backbone.state_dict().values())
+    numbers = {
+        "loaded": sum(stored[name].numel() for name in stored if PREFIX + name not in changed),
+        "resized": sum(stored[name].numel() for name in stored if PREFIX + name in changed),
+        "dropped": -sum(tensors[name].numel() for name in names),
+    }
     return replace(
         report,
         loaded=report.loaded + [name for name in names if name not in changed],
         resized=report.resized + resized,
         dropped=[name for name in report.dropped if name not in names],
-        share=(from_file + sum(t.numel() for t in state.values())) / total,
+        values={kind: n + numbers.get(kind, 0) for kind, n in report.values.items()},
     )
 
 

@@ -2,7 +2,6 @@
 
 import io
 import os
-import pickletools
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,12 +10,12 @@ from typing import IO
 import torch
 from torch import Tensor
 
+from .pickle_bounds import find_excess
+
 # The largest ViT with its decoder, teacher and optimizer has about 3,000 tensors.
 MAX_TENSORS = 100_000
 # Names, shapes and types of so many, in a header or in the directory of an archive.
 MAX_DIRECTORY_BYTES = 16 << 20
-# A pickle needs about 30 instructions for a tensor; each can make an object of some 100 bytes.
-MAX_PICKLE_INSTRUCTIONS = 1_000_000
 # Trained weights hardly compress, and few of them are stored once and used several times.
 MAX_EXPANSION = 20
 EXPANSION_SLACK = 1 << 20  # what a small file may unpack to anyway
@@ -56,26 +55,26 @@ def check_archive(path: Path) -> list[zipfile.ZipInfo]:
     return entries
 
 
-def check_pickles(path: Path, number: int = 4) -> None:
+def check_pickles(path: Path, number: int = 5) -> None:
     """Refuse a pickle or file of ``torch.save`` that rebuilds far more than a checkpoint has.
-
-    The instructions are counted, none is executed.
 
     Args:
         path: the file.
         number: pickles at its start, if it is no archive. Before 1.6 PyTorch wrote magic number,
-            protocol and system, then the content.
+            protocol and system, then the content and the names of its storages.
 
     Raises:
-        ValueError: too many instructions, or a damaged file.
+        ValueError: far more instructions, or far larger objects; or a damaged file.
     """
+    limit = _expansion_limit(path)
     with path.open("rb") as file:
         try:
             # As PyTorch tells them apart.
             archived = file.read(4) == b"PK\3\4"
             file.seek(0)
             streams = _archived_pickles(path) if archived else [file] * number
-            modest = all(_is_modest(stream) for stream in streams)
+            excesses = (find_excess(stream, limit) for stream in streams)
+            excess = next(filter(None, excesses), None)
         except Exception as error:  # a damaged pickle can fail in any way
             if str(error).startswith(f"{path}: "):
                 raise
@@ -83,10 +82,8 @@ def check_pickles(path: Path, number: int = 4) -> None:
                 f"{path}: truncated, or neither safetensors nor a file of torch.save; fetch it "
                 "again"
             ) from None
-    if not modest:
-        raise ValueError(
-            f"{path}: its pickle rebuilds far more objects than a checkpoint has tensors"
-        )
+    if excess:
+        raise ValueError(f"{path}: {excess}")
 
 
 def _archived_pickles(path: Path) -> Iterator[IO[bytes]]:
@@ -95,12 +92,6 @@ def _archived_pickles(path: Path) -> Iterator[IO[bytes]]:
         for entry in entries:
             if entry.filename.lower().endswith(".pkl"):  # PyTorch ignores case
                 yield io.BytesIO(archive.read(entry))
-
-
-def _is_modest(stream: IO[bytes]) -> bool:
-    """Whether the next pickle of a stream has few enough instructions; stops after it, or then."""
-    numbers = (number for number, _ in enumerate(pickletools.genops(stream)))
-    return all(number < MAX_PICKLE_INSTRUCTIONS for number in numbers)
 
 
 def check_unpacked(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -140,11 +131,15 @@ def _is_plain(tensor: Tensor) -> bool:
 
 
 def _check_expansion(path: Path, unpacked: int) -> None:
-    size = path.stat().st_size
-    if unpacked > MAX_EXPANSION * size + EXPANSION_SLACK:
+    if unpacked > _expansion_limit(path):
         raise ValueError(
-            f"{path}: {size:,} bytes that unpack to {unpacked:,}, which no trained weights do"
+            f"{path}: {path.stat().st_size:,} bytes that unpack to {unpacked:,}, which no trained "
+            "weights do"
         )
+
+
+def _expansion_limit(path: Path) -> int:
+    return MAX_EXPANSION * path.stat().st_size + EXPANSION_SLACK
 
 
 def _directory_bytes(path: Path) -> int:

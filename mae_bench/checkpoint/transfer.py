@@ -54,7 +54,7 @@ def load_backbone(
             or another number of heads. The backbone is then as it was.
     """
     metadata: CheckpointMetadata | None = None
-    left_out: list[str] = []
+    left_out: dict[str, int] = {}
     state = backbone.state_dict()
     if isinstance(source, Mapping):
         where, tensors = "tensors", dict(source)
@@ -88,8 +88,8 @@ def load_backbone(
 
     backbone.load_state_dict(new, strict=False)
     changed = [key for key in new if new[key] is not tensors[key]]
-    report = make_report(where, tensors, state, new, changed)
-    return replace(report, dropped=report.dropped + left_out, folded=folded)
+    report = make_report(where, tensors, state, new, changed, left_out)
+    return replace(report, folded=folded)
 
 
 def load_model(model: nn.Module, path: str | Path) -> LoadingReport:

@@ -23,6 +23,7 @@ from ..results.record import RECORD_NAME, Record, config_sha256, write_record
 from .run_card import unwrap
 
 CHECKPOINT_NAME = "checkpoint.safetensors"
+KEPT_NAME = "checkpoint_epoch_{}.safetensors"
 SECONDS_KEY = "mae_bench_seconds"  # in MMEngine's checkpoints: run time up to then
 
 
@@ -104,7 +105,7 @@ class ExportCheckpoint(Hook):
     def after_train_epoch(self, runner: Runner) -> None:
         """Export an epoch that is to be kept."""
         if runner.epoch + 1 in self.kept_epochs:
-            self.export(runner, f"checkpoint_epoch_{runner.epoch + 1}.safetensors")
+            self.export(runner, KEPT_NAME.format(runner.epoch + 1))
 
     @master_only
     def after_train(self, runner: Runner) -> None:
@@ -118,6 +119,21 @@ class ExportCheckpoint(Hook):
         path = Path(runner.work_dir, name)
         export_model(runner.model, path, replace(self.metadata, epochs=epochs))
         runner.logger.info(f"exported {path}")
+
+
+def exported_files(folder: Path) -> dict[str, Any] | None:
+    """Names and SHA-256 of the checkpoints that a run has left in its folder, as the record says.
+
+    Those of kept epochs may be of an earlier start of the run.
+    """
+    if not (folder / CHECKPOINT_NAME).is_file():
+        return None
+
+    def describe(path: Path) -> dict[str, str]:
+        return {"file": path.name, "sha256": sha256_of(path)}
+
+    kept = [describe(path) for path in sorted(folder.glob(KEPT_NAME.format("*")))]
+    return describe(folder / CHECKPOINT_NAME) | ({"kept": kept} if kept else {})
 
 
 def by_epochs(runner: Runner) -> bool:
@@ -207,10 +223,7 @@ class WriteRecord(Hook):
         card = dict(getattr(runner, "run_card", {}))
         if "train" in data_counts:
             card["trained_blocks"] = trained_blocks(backbone)
-        exported_file = Path(runner.work_dir, CHECKPOINT_NAME)
-        exported = None
-        if "train" in data_counts and exported_file.is_file():
-            exported = {"file": CHECKPOINT_NAME, "sha256": sha256_of(exported_file)}
+        exported = exported_files(Path(runner.work_dir)) if "train" in data_counts else None
         own_weights = getattr(unwrap(runner.model), "own_weights", None)
         task, initialisation = run_labels(
             runner.work_dir, cfg.filename, checkpoint["file"] if checkpoint else own_weights

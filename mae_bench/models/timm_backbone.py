@@ -191,8 +191,16 @@ class TimmBackbone(BaseModule):
                 if self.output == "maps":
                     return self._maps(images)
                 tokens = self.net.forward_features(images)
-            except AssertionError as error:
-                raise ValueError(f"an input of {tuple(images.shape[2:])} pixels: {error}") from None
+            except (AssertionError, RuntimeError) as error:
+                size = f"an input of {tuple(images.shape[2:])} pixels"
+                if isinstance(error, AssertionError):
+                    raise ValueError(f"{size}: {error}") from None
+                if "Kernel size can't be greater than actual input size" in str(error):
+                    raise ValueError(
+                        f"{size} is too small for the strides of this model: take larger images, "
+                        "or smaller strides with model_kwargs.patch_size"
+                    ) from None
+                raise
             if self.output in ("tokens", "class_token"):
                 return (tokens if self.output == "tokens" else tokens[:, 0],)
             return (self.net.forward_head(tokens, pre_logits=True),)

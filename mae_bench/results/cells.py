@@ -125,7 +125,7 @@ def start_of(record: Record) -> str | None:
 
 def ancestors(name: str, records: Mapping[str, Record]) -> list[str]:
     """Runs that made what run `name` started from, the nearest first: by SHA-256, not by name."""
-    makers = {record.exported["sha256"]: run for run, record in records.items() if record.exported}
+    makers = {sha256: run for run, record in records.items() for sha256 in record.exported_sums()}
     found: list[str] = []
     checkpoint = records[name].checkpoint
     while checkpoint and (maker := makers.get(checkpoint["sha256"])) and maker not in found:

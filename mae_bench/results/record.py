@@ -26,7 +26,8 @@ duration_seconds    number               wall-clock time of the run
 peak_memory_mib     number or null       GPU memory allocated, or resident memory on a CPU (MiB)
 status              str                  ``"completed"`` or ``"failed"``
 reproduces          list of object       published cells the config stands for, see `cells`
-exported            object or null       ``file``, ``sha256`` of the checkpoint the run has left
+exported            object or null       ``file``, ``sha256`` of the checkpoint the run has left;
+                                         where it kept epochs, ``kept``: a list of the same of each
 =================== ==================== ========================================================
 
 Version 1 had neither ``reproduces`` nor ``exported`` nor ``checkpoint.metadata``; it is still read,
@@ -103,7 +104,13 @@ class Record:
     peak_memory_mib: float | None
     status: str = "completed"
     reproduces: list[dict[str, Any]] = field(default_factory=list)
-    exported: dict[str, str] | None = None
+    exported: dict[str, Any] | None = None
+
+    def exported_sums(self) -> list[str]:
+        """SHA-256 of each checkpoint the run has left: of its end, then of epochs it kept."""
+        if self.exported is None:
+            return []
+        return [entry["sha256"] for entry in (self.exported, *self.exported.get("kept", []))]
 
 
 def write_record(record: Record, path: str | Path) -> Path:
@@ -191,6 +198,11 @@ def _validate(data: Any, path: Path) -> None:
         for key in keys if data[name] is not None else ():
             if key not in data[name]:
                 raise ValueError(f"{path}: key '{name}.{key}' is missing")
+    kept = (data["exported"] or {}).get("kept", [])
+    for index, entry in enumerate(kept if isinstance(kept, list) else [kept]):
+        for key in EXPORTED_KEYS:
+            if not isinstance(entry, dict) or key not in entry:
+                raise ValueError(f"{path}: key 'exported.kept.{index}.{key}' is missing")
     for index, entry in enumerate(data["reproduces"]):
         if not isinstance(entry, dict):
             raise ValueError(f"{path}: key 'reproduces.{index}' is no object")

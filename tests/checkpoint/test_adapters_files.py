@@ -99,7 +99,9 @@ def test_mae_is_known_by_its_positions_where_names_say_nothing():
 
 
 def test_unknown_format_says_what_was_seen():
-    with pytest.raises(ValueError, match=r"unknown format: 1 tensors, such as stem\.\*\.weight;.*"):
+    with pytest.raises(
+        ValueError, match=r"unknown format: 1 tensors, such as stem\.\*; known are .*"
+    ):
         detect({"stem.0.weight": torch.ones(1)})
 
 
@@ -327,7 +329,7 @@ def test_our_own_format_is_read_as_before(tmp_path):
     metadata = metadata_of("deit", backbone_tensors(), num_heads=2)
     save_checkpoint(path, backbone_tensors(), metadata)
     tensors, read, left_out = read_any(path)
-    assert read == metadata and left_out == []
+    assert read == metadata and left_out == {}
     assert set(tensors) == set(backbone_tensors())
 
 
@@ -337,6 +339,8 @@ def test_report_names_what_the_adapter_left_out(tmp_path):
     torch.save({"state_dict": foreign}, path)
     report = load_backbone(VisionTransformer(**BASE), path)
     assert report.dropped == ["module.predictor.0.weight"]
+    values = sum(tensor.numel() for tensor in foreign.values())
+    assert report.shares["dropped"] == pytest.approx(2 / values)
 
 
 @pytest.mark.parametrize("name", ["hf_vit", "jax_vit"])

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -113,6 +114,19 @@ def test_reading_metadata_loads_no_tensor(saved):
     assert read_metadata(saved).data == "miniworld"
     with pytest.raises(ValueError, match="NaN"):
         load_checkpoint(saved)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_tensors_are_mapped_from_the_file_not_copied(tmp_path):
+    path = tmp_path / "c.safetensors"
+    save_checkpoint(
+        path, {f"blocks.{i}.norm1.weight": torch.ones(9999) for i in range(3)}, make_metadata()
+    )
+    tensors, _ = load_checkpoint(path)
+    maps = [line.split() for line in Path("/proc/self/maps").read_text().splitlines()]
+    ranges = [entry[0].split("-") for entry in maps if entry[-1] == str(path)]
+    for tensor in tensors.values():
+        assert any(int(a, 16) <= tensor.data_ptr() < int(b, 16) for a, b in ranges)
 
 
 def test_failed_save_leaves_the_old_file(saved, monkeypatch):
@@ -380,6 +394,16 @@ def test_inspect_names_a_foreign_format(tmp_path, inspect):
     assert "heads 12, by width" in rows
     assert "left out module.predictor.0.weight" in rows
     assert "module.base_encoder.blocks.*.norm1.weight (384,) float32 12" in rows
+
+
+def test_inspect_counts_blocks_of_flax_together(tmp_path, inspect):
+    path = tmp_path / "c.npz"
+    norm = "Transformer/encoderblock_{}/LayerNorm_{}/scale"
+    names = [norm.format(block, kind) for block in range(12) for kind in (0, 2)]
+    np.savez(path, **{name: np.ones(8, dtype=np.float32) for name in names})
+    rows = {" ".join(line.split()) for line in inspect(path)[1].splitlines()}
+    for kind in (0, 2):
+        assert f"Transformer/encoderblock_*/LayerNorm_{kind}/scale (8,) float32 12" in rows
 
 
 def test_inspect_says_where_names_do_not_tell(tmp_path, inspect):

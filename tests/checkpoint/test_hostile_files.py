@@ -3,6 +3,7 @@
 import io
 import json
 import pickle
+import pickletools
 import struct
 import subprocess
 import sys
@@ -74,6 +75,77 @@ def many_names_old_torch(path: Path) -> None:
     path.write_bytes(start.getbuffer()[: start.tell()].tobytes() + MANY_NAMES)
 
 
+def with_pickle(path: Path, content: bytes) -> None:
+    """A file of torch.save with another pickle in it."""
+    buffer = io.BytesIO()
+    torch.save({"a": torch.ones(1)}, buffer)
+    with zipfile.ZipFile(buffer) as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, content if name.endswith("data.pkl") else old.read(name))
+
+
+def text(value: str) -> bytes:
+    """Instruction that pushes a string."""
+    return b"X" + struct.pack("<I", len(value)) + value.encode()
+
+
+ENCODE = b"c_codecs\nencode\n"
+# {"x": bytearray(2 GiB)}
+BYTES_BY_NUMBER = (
+    b"\x80\x02}"
+    + text("x")
+    + b"cbuiltins\nbytearray\n"
+    + pickle.dumps(1 << 31, 2)[2:-1]
+    + b"\x85Rs."
+)
+
+
+def bytes_by_number(path: Path) -> None:
+    with_pickle(path, BYTES_BY_NUMBER)
+
+
+def bytes_by_number_in_names_of_storages(path: Path) -> None:
+    """Old files have a pickle more, after their content."""
+    torch.save({"a": torch.ones(7)}, path, _use_new_zipfile_serialization=False)
+    start = io.BytesIO(path.read_bytes())
+    for _ in range(3):
+        pickle.load(start)
+    for _ in pickletools.genops(start):
+        pass
+    path.write_bytes(start.getbuffer()[: start.tell()].tobytes() + BYTES_BY_NUMBER)
+
+
+def doubled_text(path: Path) -> None:
+    """A byte becomes two hexadecimal digits, 31 times."""
+    calls = text("aa") + text("latin1") + b"\x86R" + (text("hex") + b"\x86R") * 31
+    with_pickle(path, b"\x80\x02}" + text("x") + ENCODE * 32 + calls + b"s.")
+
+
+def copied_text(path: Path) -> None:
+    """A megabyte of text, encoded again and again."""
+    first = ENCODE + b"q\0" + text("a" * (1 << 20)) + text("latin1") + b"\x86q\1R"
+    with_pickle(path, b"\x80\x02}" + text("x") + b"](" + first + b"h\0h\1R" * 5000 + b"es.")
+
+
+def endless_key(path: Path) -> None:
+    """A key of two keys of two keys: Python would hash 2 ** 60 of them."""
+    with_pickle(path, b"\x80\x02})q\0" + b"h\0\x86q\0" * 60 + b"K\1s.")
+
+
+def converted_values(path: Path) -> None:
+    """One value seen as a billion, which a conversion writes out."""
+    buffer = io.BytesIO()
+    torch.save({"x": torch.ones(1).expand(10**9)}, buffer)
+    with zipfile.ZipFile(buffer) as archive:
+        name = next(name for name in archive.namelist() if name.endswith("data.pkl"))
+        content = archive.read(name)
+    start = content.index(b"ctorch._utils\n_rebuild_tensor_v2")
+    end = content.rindex(b"R") + 1  # of the call that makes the tensor
+    convert = b"ctorch._utils\n_rebuild_device_tensor_from_cpu_tensor\n("
+    rest = b"ctorch\nfloat64\n" + text("cpu") + b"\x89tR"
+    with_pickle(path, content[:start] + convert + content[start:end] + rest + content[end:])
+
+
 def many_entries_npz(path: Path) -> None:
     np.savez(path, a=np.ones(1))
     data = path.read_bytes()
@@ -137,6 +209,12 @@ HOSTILE = {
     "endless.safetensors": (endless_header, "truncated"),
     "names.pth": (many_names_torch, "far more objects than a checkpoint has tensors"),
     "names-old.pth": (many_names_old_torch, "far more objects than a checkpoint has tensors"),
+    "number.pth": (bytes_by_number, "holds more than tensors (builtins.bytearray)"),
+    "number-old.pth": (bytes_by_number_in_names_of_storages, "more than tensors (builtins.bytearr"),
+    "doubled.pth": (doubled_text, "which no weights do"),
+    "copied.pth": (copied_text, "which no weights do"),
+    "key.pth": (endless_key, "which no weights do"),
+    "converted.pth": (converted_values, "(torch._utils._rebuild_device_tensor_from_cpu_tensor)"),
     "entries.npz": (many_entries_npz, "far more entries than a checkpoint has tensors"),
     "bomb.npz": (bomb_npz, "which no trained weights do"),
     "bomb.pth": (bomb_torch, "which no trained weights do"),

@@ -22,6 +22,7 @@ from mae_bench.checkpoint.transfer import (
     load_model,
 )
 from mae_bench.models import MAE, VisionTransformer
+from mae_bench.models.position import sincos_position_table
 from mae_bench.registry import MODELS
 
 ARCH = dict(embed_dim=16, depth=2, num_heads=2)
@@ -140,6 +141,22 @@ def test_positions_are_resized_and_the_class_row_kept(exported):
     assert [tuple(r) for r in report.resized] == [("pos_embed", [1, 17, 16], [1, 19, 16])]
     assert report.share == 1.0
     assert "pos_embed" not in report.loaded
+
+
+def test_stored_sincos_table_is_resized_in_its_own_order_of_axes(exported):
+    """MoCo v3 has rows and columns of MAE's table in the other order: none is made anew."""
+    path, source = exported()
+    mae = sincos_position_table(16, (4, 4))
+    swapped = torch.cat([mae[..., 8:], mae[..., :8]], dim=2)
+    for table in (mae, swapped):
+        tensors = {**source.state_dict(), "pos_embed": torch.cat([torch.zeros(1, 1, 16), table], 1)}
+        target = build(img_size=64)
+        load_backbone(target, tensors)
+        image = table[0].T.reshape(1, 16, 4, 4)
+        expected = F.interpolate(image, size=(8, 8), mode="bicubic", align_corners=False)
+        torch.testing.assert_close(target.pos_embed[0, 1:], expected.flatten(2)[0].T)
+    made_anew = sincos_position_table(16, (8, 8))
+    assert (target.pos_embed[:, 1:] - made_anew).abs().max() > 0.5
 
 
 def test_oblong_grid_comes_from_the_metadata(exported):
@@ -312,9 +329,26 @@ def test_report_is_json_and_names_everything(exported):
     assert values["dropped"] == ["norm.bias", "norm.weight"]
     assert values["initialised"] == ["fc_norm.weight", "fc_norm.bias"]
     assert len(values["loaded"]) == 1 + 2 + 2 * 12  # class token, patch embedding, blocks
+    # By hand: patches, class token and two blocks of width 16; 37 positions; norms.
+    block = 4 * 16 + 17 * 48 + 17 * 16 + 17 * 64 + 65 * 16
+    loaded, resized, norm = PIXELS * 16 + 16 + 16 + 2 * block, 37 * 16, 2 * 16
+    total = loaded + resized + norm
+    assert values["shares"] == {
+        "loaded": pytest.approx(loaded / total),
+        "resized": pytest.approx(resized / total),
+        "initialised": pytest.approx(norm / total),
+        "dropped": pytest.approx(norm / total),  # of the file, whose norm is as large
+    }
+    assert values["share"] == pytest.approx(1 - norm / total)
     lines = report.summary().splitlines()
-    assert "27 tensors loaded, 1 resized, 2 dropped, 2 left at initialisation" in lines[0]
-    assert lines[1:] == [
+    assert lines[0] == (
+        f"{path}: 27 tensors loaded (93.9% of the model's parameters), 1 resized (5.8%), "
+        "2 left at initialisation (0.3%); 2 dropped (0.3% of the file's)"
+    )
+    assert lines[1].startswith(
+        "  loaded: cls_token (1), patch_embed (2), blocks.*.norm1.weight (2)"
+    )
+    assert lines[2:] == [
         "  resized: pos_embed (1, 17, 16) -> (1, 37, 16)",
         "  dropped: norm (2)",
         "  left at initialisation: fc_norm (2)",

@@ -10,6 +10,7 @@ from mmengine.registry import DefaultScope
 from mmpretrain.models import ImageClassifier
 from torch import nn
 
+from mae_bench.checkpoint.transfer import PretrainedBackbone
 from mae_bench.engine import RunCard
 from mae_bench.engine.run_card import count_forward_flops, precision_in_use
 from mae_bench.models import MAE, VisionTransformer
@@ -150,6 +151,21 @@ def test_card():
     hook.before_train_iter(runner, 1, batch(16))
     assert len(runner.messages) == 1
     assert "effective batch: 64" in runner.messages[0]
+
+
+def test_card_says_what_became_of_the_checkpoint(tmp_path):
+    path = tmp_path / "c.pth"
+    torch.save({**classifier().backbone.state_dict(), "head.bias": torch.ones(3)}, path)
+    runner = make_runner(classifier(32))
+    PretrainedBackbone(path)(runner.model.backbone)
+    hook = RunCard()
+    hook.before_train(runner)
+    hook.before_train_iter(runner, 0, batch(32))
+    assert runner.run_card["checkpoint"] == runner.model.backbone.loading_report.summary()
+    (message,) = runner.messages
+    for words in ("c.pth: 29 tensors loaded (", "resized: pos_embed (1, 17, 32) -> (1, 65, 32)"):
+        assert words in message
+    assert "dropped: head (1)" in message
 
 
 def test_peak_rate_is_that_of_the_head_before_warmup():

@@ -105,6 +105,14 @@ def test_hierarchical_model_hands_out_its_four_scales(name, tmp_path):
     assert backbone(torch.zeros(2, 3, 64, 96))[0].shape[2:] == (16, 24)
 
 
+def test_images_that_are_too_small_are_named():
+    backbone = TimmBackbone("convnext_atto", model_kwargs=HIERARCHICAL["convnext_atto"][0])
+    with pytest.raises(
+        ValueError, match=r"an input of \(24, 40\) pixels is too small .*patch_size"
+    ):
+        backbone(torch.zeros(1, 3, 24, 40))
+
+
 def test_layer_decay_of_a_plain_vit_is_that_of_ours():
     """Same names, so the same rates: 0.5 ** (3 - layer)."""
     ours = VisionTransformer(arch=TINY, img_size=32, patch_size=8, output="mean")

@@ -94,6 +94,13 @@ def test_ancestors_by_hash_nearest_first_and_never_in_circles(record):
     assert ancestors("one", circle) == ["two", "one"]
 
 
+def test_an_epoch_that_was_kept_leads_to_its_run_too(record):
+    kept = [{"file": f"e{epoch}", "sha256": f"k{epoch}"} for epoch in (1, 2)]
+    pretraining = replace(record, exported={"file": "c", "sha256": "a", "kept": kept})
+    tuned = replace(record, checkpoint={"file": "w", "sha256": "k2", "report": None})
+    assert ancestors("fine", {"pre": pretraining, "fine": tuned}) == ["pre"]
+
+
 def test_rows_of_figure_9_are_blocks_that_train(record):
     entry = dict(
         table="Figure 9", column=dict(mae="MAE", moco_v3="MoCo v3"), metric="accuracy/top1"

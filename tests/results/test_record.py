@@ -58,6 +58,11 @@ def test_number_that_is_not_finite_is_null_in_the_file_and_nan_here(record, tmp_
         ("status", "fine", "key 'status' is 'fine'"),
         ("reproduces", ["Table 4"], "key 'reproduces.0' is no object"),
         ("exported", {"file": "a"}, "key 'exported.sha256' is missing"),
+        (
+            "exported",
+            {"file": "a", "sha256": "b", "kept": [{"file": "c"}]},
+            "key 'exported.kept.0.sha256' is missing",
+        ),
     ],
 )
 def test_wrong_value_is_named_with_its_file(record, tmp_path, key, value, message):

@@ -44,6 +44,32 @@ SWIN = [
     "model.backbone.model_kwargs.depths=[1,1,1,1]",
     "model.backbone.model_kwargs.num_heads=[1,1,2,2]",
 ]
+ROPE = [
+    TIMM,
+    "model.backbone.name=eva02_tiny_patch14_224",
+    "model.backbone.model_kwargs.patch_size=4",
+    "model.backbone.model_kwargs.embed_dim=32",
+    "model.backbone.model_kwargs.depth=2",
+    "model.backbone.model_kwargs.num_heads=2",
+]
+PATCHES_OF_8 = [
+    *ROPE[:1],
+    "model.backbone.name=vit_tiny_patch16_224",
+    "model.backbone.model_kwargs.patch_size=8",
+    *ROPE[3:],
+]
+CONVNEXT = [
+    TIMM,
+    "model.backbone.name=convnext_tiny",
+    "model.backbone.model_kwargs.patch_size=2",  # MiniWorld's pictures are small
+    "model.backbone.model_kwargs.depths=[1,1,1,1]",
+    "model.backbone.model_kwargs.dims=[8,16,24,40]",
+]
+RESNET = [
+    TIMM,
+    "model.backbone.name=resnet18",
+    "model.backbone.model_kwargs.channels=[8,16,24,40]",
+]
 MEAN = "model.backbone.output=mean"
 
 
@@ -119,6 +145,31 @@ def test_timm_model_in_every_task(run_tool, config, options):
     width = 32 if VIT[1] in options else 8
     tensors = load_file("work/checkpoint.safetensors")
     assert tensors["patch_embed.proj.weight"].shape[0] == width
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "stem"),
+    [
+        (ROPE, "patch_embed.proj.weight"),
+        (PATCHES_OF_8, "patch_embed.proj.weight"),
+        (CONVNEXT, "stem.0.weight"),
+        (RESNET, "conv1.weight"),
+    ],
+    ids=["rotary", "patches of 8", "convnext", "resnet"],
+)
+@pytest.mark.parametrize("config", [FINETUNE, DETECTION, SEGMENTATION], ids=lambda p: p.parent.name)
+def test_other_families_of_timm_in_every_task(run_tool, config, options, stem):
+    record = train(run_tool, config, "work", options)
+    assert record["run_card"]["iterations"] == 2
+    # What it leaves behind starts another run of the same backbone.
+    exported = load_file("work/checkpoint.safetensors")
+    assert stem in exported
+    record = train(
+        run_tool, config, "again", options, "--checkpoint", "work/checkpoint.safetensors"
+    )
+    assert record["checkpoint"]["report"]["share"] == 1.0
+    assert "tensors loaded (100.0% of" in record["run_card"]["checkpoint"]
 
 
 def test_timm_weights_start_a_task_and_are_reported(run_tool):

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
 from mae_bench.checkpoint.format import read_metadata
+from mae_bench.files import sha256_of
 from mae_bench.results.record import read_record
 
 from .conftest import FEW_LABELS, ROOT, SHRINK
@@ -97,6 +98,10 @@ def test_kept_epochs_are_exported_beside_the_end(run_tool, workplace):
     assert all("decoder.mask_token" in tensor for tensor in tensors)
     first, second, last = (t["blocks.0.attn.qkv.weight"] for t in tensors)
     assert not torch.equal(first, second) and not torch.equal(second, last)
+    exported = read_record("w/record.json").exported
+    files = [*exported["kept"], exported]
+    assert [f"w/{file['file']}" for file in files] == names
+    assert [file["sha256"] for file in files] == [sha256_of(name) for name in names]
     ended = run_tool(
         *("train.py", PRETRAIN, "--work-dir", "x", "--cfg-options"),
         *(*OPTIONS[PRETRAIN], "custom_hooks.0.kept_epochs=[2]"),

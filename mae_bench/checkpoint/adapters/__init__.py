@@ -95,7 +95,9 @@ def detect(tensors: Tensors) -> Adapter:
     if len(found) == 1:
         return found[0]
     # Blocks repeat the same names, and layers have their bias beside their weight.
-    kinds = dict.fromkeys(re.sub(r"\d+", "*", name).removesuffix(".bias") for name in tensors)
+    kinds = dict.fromkeys(
+        re.sub(r"\.(weight|bias)$", "", re.sub(r"\d+", "*", name)) for name in tensors
+    )
     seen = f"{len(tensors)} tensors, such as {', '.join(list(kinds)[:8])}"
     if not found:
         raise ValueError(f"unknown format: {seen}; known are {', '.join(ADAPTERS)}")
@@ -205,7 +207,7 @@ def metadata_heads(metadata: CheckpointMetadata) -> int | None:
 
 def read_any(
     path: str | Path, wanted: Collection[str] = ()
-) -> tuple[Tensors, CheckpointMetadata | None, list[str]]:
+) -> tuple[Tensors, CheckpointMetadata | None, dict[str, int]]:
     """Backbone tensors under our names, from our format or from any other.
 
     Names that several formats share are ours too, timm's: such tensors need no conversion. So do
@@ -217,7 +219,8 @@ def read_any(
         wanted: names of the backbone that the tensors are for.
 
     Returns:
-        tensors, the metadata where the number of heads is known, and foreign names left out.
+        tensors, the metadata where the number of heads is known, and foreign names left out, with
+        the number of values of each.
 
     Raises:
         FileNotFoundError: no such file.
@@ -225,18 +228,18 @@ def read_any(
     """
     path = Path(path)
     if is_safetensors(path) and stored_metadata(path) is not None:
-        return *load_checkpoint(path), []
+        return *load_checkpoint(path), {}
     tensors = read_foreign_file(path)
     found = candidates(tensors)
     if len(found) != 1:
-        return tensors, None, []
+        return tensors, None, {}
     adapter = found[0]
     encoder = [name for name in wanted if ENCODER.match(name)]
     as_it_is = bool(encoder) and all(name in tensors for name in encoder)
     try:
         imported = adapter.to_ours(tensors)
         if as_it_is and not all(name in imported.tensors for name in encoder):
-            return tensors, None, []
+            return tensors, None, {}
         metadata = None
         if known_heads(adapter, imported) and _grid_side(imported.tensors):
             source = CheckpointSource(path.name, sha256_of(path), adapter.name)
@@ -244,6 +247,6 @@ def read_any(
             metadata = describe(adapter, imported, source, Unseen(normalization="imagenet"))
     except ValueError as error:
         if as_it_is:
-            return tensors, None, []
+            return tensors, None, {}
         raise ValueError(f"{path}: {error}") from None
     return imported.tensors, metadata, imported.dropped

@@ -56,10 +56,13 @@ def _cannot_tell(tensors: Mapping[str, Tensor]) -> int | None:
 
 
 class Imported(NamedTuple):
-    """Tensors under our names, and the foreign names that have no place here."""
+    """Tensors under our names, and the foreign names that have no place here.
+
+    ``dropped`` has the number of values of each.
+    """
 
     tensors: Tensors
-    dropped: list[str]
+    dropped: dict[str, int]
     num_heads: int | None
 
 
@@ -138,7 +141,8 @@ class Adapter:
         if not renamed:
             raise ValueError(f"nothing of {self.name} among {_first(list(tensors))}")
         try:
-            return Imported(self.after_import(renamed), left, self.heads(tensors))
+            dropped = {name: tensors[name].numel() for name in left}
+            return Imported(self.after_import(renamed), dropped, self.heads(tensors))
         except (ArithmeticError, LookupError, RuntimeError, TypeError) as error:
             # A file that was tampered with: what the names promise, the shapes do not keep.
             reason = " ".join(str(error).split())

@@ -42,13 +42,13 @@ def _to_torch(name: str, tensor: Tensor) -> Tensor:
     if name == "patch_embed.proj.weight":
         return tensor.permute(3, 2, 0, 1)  # (p, p, C, D) -> (D, C, p, p)
     if re.search(r"attn\.[qkv]\.weight$", name):
-        return tensor.flatten(1).T  # (D, heads, d) -> (heads * d, D)
+        return tensor.flatten(1).t()  # (D, heads, d) -> (heads * d, D)
     if re.search(r"attn\.[qkv]\.bias$", name):
         return tensor.flatten()  # (heads, d) -> (heads * d)
     if name.endswith("attn.proj.weight"):
-        return tensor.flatten(0, 1).T  # (heads, d, D) -> (D, heads * d)
+        return tensor.flatten(0, 1).t()  # (heads, d, D) -> (D, heads * d)
     if re.search(r"(mlp\.fc.|head\.fc)\.weight$", name):
-        return tensor.T
+        return tensor.t()
     return tensor
 
 
@@ -56,13 +56,13 @@ def _to_jax(name: str, tensor: Tensor, heads: int) -> Tensor:
     if name == "patch_embed.proj.weight":
         return tensor.permute(2, 3, 1, 0)
     if re.search(r"attn\.[qkv]\.weight$", name):
-        return tensor.T.unflatten(1, (heads, -1))
+        return tensor.t().unflatten(1, (heads, -1))
     if re.search(r"attn\.[qkv]\.bias$", name):
         return tensor.unflatten(0, (heads, -1))
     if name.endswith("attn.proj.weight"):
-        return tensor.T.unflatten(0, (heads, -1))
+        return tensor.t().unflatten(0, (heads, -1))
     if re.search(r"(mlp\.fc.|head\.fc)\.weight$", name):
-        return tensor.T
+        return tensor.t()
     return tensor
 
 
