@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ CONFIGS = sorted(
 FAST = {"mask_rcnn_vit_base_mae_coco_100e", "upernet_vit_base_mae_ade20k_160k"}
 DETECTION = ROOT / "configs/det/mask_rcnn_vit_base_mae_coco_100e.py"
 SEGMENTATION = ROOT / "configs/seg/upernet_vit_base_mae_ade20k_160k.py"
+MULTI_SCALE = ROOT / "configs/seg/upernet_vit_base_mae_ade20k_160k_ms.py"
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 METRICS = {
     "det": {f"coco/{kind}_{name}" for kind in ("bbox", "segm") for name in STATISTICS},
@@ -144,6 +146,42 @@ def test_trains_evaluates_and_resumes(path, world):
         assert torch.equal(tensor, resumed.model.state_dict()[name]), name
 
 
+def train_as_one_of_two(rank: int, paths: list[Path]) -> None:
+    """One of two processes that train each config together; both end with the same weights."""
+    torch.set_num_threads(1)  # threads do not survive a fork
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2")
+    meeting = Path("meeting").resolve().as_uri()
+    torch.distributed.init_process_group("gloo", init_method=meeting, rank=rank, world_size=2)
+    for path in paths:
+        cfg = small(path, path.stem)
+        cfg.launcher = "pytorch"
+        cfg.model_wrapper_cfg = dict(type="MMDistributedDataParallel", device_ids=None)
+        cfg.sync_bn = None  # torch's has a kernel for GPUs only
+        cfg.train_dataloader.dataset.indices = 8
+        model = train(cfg).model.module
+        for name, parameter in model.named_parameters():
+            first = parameter.detach().clone()
+            torch.distributed.broadcast(first, src=0)
+            assert torch.equal(parameter, first), (path.stem, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["det", "seg"])
+def test_two_processes_train_together(task, world):
+    paths = [path for path in CONFIGS if path.parent.name == task]
+    # Forked, as imports would take longer than the training.
+    torch.multiprocessing.start_processes(
+        train_as_one_of_two, (paths,), nprocs=2, start_method="fork"
+    )
+    for path in paths:
+        record = read_record(Path(path.stem, "record.json"))
+        assert record.status == "completed"
+        assert set(record.metrics) == METRICS[task]
+        # Of two epochs or four iterations; the tiny ImageNet-S has three pictures in all.
+        assert record.run_card["iterations"] == (2 if "imagenet_s" in path.stem else 4)
+        assert record.run_card["effective_batch"] == 4
+
+
 @pytest.mark.parametrize("path", [DETECTION, SEGMENTATION], ids=["detection", "segmentation"])
 def test_from_an_exported_mae_checkpoint(path, world):
     export(Path("mae.safetensors"), SMALLER_KEYS["arch"])
@@ -234,6 +272,33 @@ def test_interrupted_test_leaves_no_record(run_tool, world, monkeypatch):
     assert ended.code == 130
     assert not Path("test").exists() or not list(Path("test").iterdir())
     assert Path("work/record.json").read_bytes() == before
+
+
+def test_six_scales_mirrored_through_the_command(run_tool, world, monkeypatch):
+    train(small(SEGMENTATION, "work"))
+    cfg = small(MULTI_SCALE, "tested")
+    cfg.test_dataloader.batch_size = 1  # as in the config
+    cfg.test_dataloader.dataset.indices = 2
+    monkeypatch.setattr("mae_bench.engine.launch.load_config", lambda *args: cfg)
+    from mmseg.models import EncoderDecoder
+
+    views = []
+    test_step = EncoderDecoder.test_step
+    monkeypatch.setattr(
+        EncoderDecoder,
+        "test_step",
+        lambda self, data: views.append(data["inputs"][0]) or test_step(self, data),
+    )
+    ended = run_tool(
+        "test.py", MULTI_SCALE, "work/checkpoint.safetensors", "--out", "test/record.json"
+    )
+    assert ended.code == 0, ended.stderr
+    # Half a size, three quarters and one are all the crop's, 32; every view and its mirror image.
+    sides = [side for side in (32, 32, 32, 40, 48, 56) for _ in range(2)]
+    assert [view.shape[1] for view in views] == 2 * sides
+    for view, mirrored in zip(views[::2], views[1::2], strict=True):
+        assert torch.equal(mirrored, view.flip(2))
+    assert set(read_record("test/record.json").metrics) == METRICS["seg"]
 
 
 def small_test() -> Config:
