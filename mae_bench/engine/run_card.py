@@ -117,8 +117,7 @@ class RunCard(Hook):
         if self.counted:
             return
         self.counted = True
-        flops = count_forward_flops(unwrap(runner.model), data_batch)
-        runner.run_card["forward_gflops_per_image"] = round(flops / 1e9, 6)
+        self._count(runner, data_batch)
         self._print(runner)
 
     def before_test(self, runner: Runner) -> None:
@@ -141,13 +140,16 @@ class RunCard(Hook):
         if self.counted:
             return
         self.counted = True
+        self._count(runner, data_batch)
+        self._print(runner)
+
+    def _count(self, runner: Runner, data_batch: Any) -> None:
         try:
             flops = count_forward_flops(unwrap(runner.model), data_batch)
             runner.run_card["forward_gflops_per_image"] = round(flops / 1e9, 6)
         except (ValueError, RuntimeError) as error:
-            # such as a sliding window over pictures that are larger than the backbone takes at once
+            # such as pictures that a sliding window cuts, or that training pads, to what fits
             runner.logger.warning(f"operations of the forward pass not counted: {error}")
-        self._print(runner)
 
     def _print(self, runner: Runner) -> None:
         lines = [f"  {key.replace('_', ' ')}: {value}" for key, value in runner.run_card.items()]

@@ -213,3 +213,9 @@ def test_test_goes_on_where_operations_cannot_be_counted():
     hook.before_test_iter(runner, 0, batch(16))
     assert "forward_gflops_per_image" not in runner.run_card
     assert "only crops" in warnings[0]
+    training = make_runner(Picky(1, 1))
+    training.logger.warning = warnings.append
+    hook.before_train(training)
+    hook.before_train_iter(training, 0, batch(16))
+    assert "forward_gflops_per_image" not in training.run_card
+    assert "only crops" in warnings[1]
