@@ -28,8 +28,9 @@ def _onednn_linear_flops(x, weight, *args, out_shape=None, **kwargs) -> int:
 # PyTorch counts its kernels for GPUs, but not these.
 CPU_KERNELS = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _cpu_attention_flops,
-    torch.ops.mkldnn._linear_pointwise: _onednn_linear_flops,
 }
+if torch.backends.mkldnn.is_available():  # not on Apple's processors, for one
+    CPU_KERNELS[torch.ops.mkldnn._linear_pointwise] = _onednn_linear_flops
 
 
 def unwrap(model: nn.Module) -> Any:
@@ -54,14 +55,17 @@ def precision_in_use(optim_wrapper: OptimWrapper) -> str:
 
 
 @torch.no_grad()
-def count_forward_flops(model: BaseModel, data_batch: dict[str, Any]) -> float:
+def count_forward_flops(
+    model: BaseModel, data_batch: dict[str, Any], padded: bool = False
+) -> float:
     """Floating-point operations of a forward pass on one image, a multiply-add counting as two.
 
     The model is put back as it was and the random state is kept, so counting changes no result.
 
     Args:
         model: an MMEngine model that takes ``mode="tensor"``.
-        data_batch: a batch from the training loader.
+        data_batch: a batch from the training loader, or the test loader.
+        padded: pad the image as in training, where the model does so.
 
     Returns:
         operations per image, without those of heads that need labels.
@@ -73,7 +77,9 @@ def count_forward_flops(model: BaseModel, data_batch: dict[str, Any]) -> float:
         # One image, so that images of several sizes need not be padded to one.
         # And a copy: preprocessors write into the samples, one-hot labels for instance.
         data_batch = deepcopy({key: value[:1] for key, value in data_batch.items()})
-        data = model.data_preprocessor(data_batch, False)
+        # Batch augmentations such as mixup need more than one image.
+        augments = getattr(model.data_preprocessor, "batch_augments", None)
+        data = model.data_preprocessor(data_batch, padded and not augments)
         with FlopCounterMode(display=False, custom_mapping=CPU_KERNELS) as counter:
             model(data["inputs"], data.get("data_samples"), mode="tensor")
     model.train(training)
@@ -117,7 +123,7 @@ class RunCard(Hook):
         if self.counted:
             return
         self.counted = True
-        self._count(runner, data_batch)
+        self._count(runner, data_batch, padded=True)
         self._print(runner)
 
     def before_test(self, runner: Runner) -> None:
@@ -143,12 +149,12 @@ class RunCard(Hook):
         self._count(runner, data_batch)
         self._print(runner)
 
-    def _count(self, runner: Runner, data_batch: Any) -> None:
+    def _count(self, runner: Runner, data_batch: Any, padded: bool = False) -> None:
         try:
-            flops = count_forward_flops(unwrap(runner.model), data_batch)
+            flops = count_forward_flops(unwrap(runner.model), data_batch, padded)
             runner.run_card["forward_gflops_per_image"] = round(flops / 1e9, 6)
         except (ValueError, RuntimeError) as error:
-            # such as pictures that a sliding window cuts, or that training pads, to what fits
+            # such as pictures that a sliding window cuts to what fits
             runner.logger.warning(f"operations of the forward pass not counted: {error}")
 
     def _print(self, runner: Runner) -> None:

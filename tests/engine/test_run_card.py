@@ -80,6 +80,24 @@ def test_flops_of_a_masked_autoencoder():
     assert count_forward_flops(model, batch(16)) == expected
 
 
+@pytest.mark.parametrize(("mixup", "counted"), [(False, 16), (True, 12)])
+def test_flops_of_a_padded_image(mixup, counted):
+    """Training pads 12 pixels to 16; but where it mixes images, a single one stays as it is."""
+    model = classifier()
+    preprocess = model.data_preprocessor
+
+    class Padding(type(preprocess)):
+        def forward(self, data, training=False):
+            if training:
+                data["inputs"] = nn.functional.pad(data["inputs"], (0, 4, 0, 4))
+            return super().forward(data, training)
+
+    preprocess.__class__ = Padding
+    preprocess.batch_augments = nn.Identity() if mixup else None
+    expected = count_forward_flops(classifier(), batch(counted))
+    assert count_forward_flops(model, batch(12), padded=True) == expected
+
+
 def test_counting_changes_nothing():
     model = classifier().train()
     model.head.eval()
