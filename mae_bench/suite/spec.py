@@ -23,7 +23,7 @@ tasks:                        # one or more columns of the table each
     config: configs/cls/d.py
     test: finetune            # evaluates the model of that task instead of training one
     minutes: 1
-    metrics: {corruption_error: mCE}
+    metrics: {corruption_error/mean: corruption error}
     lower_is_better: true     # default false
     scale: 100                # the table shows metric x scale; default 1
 ```
