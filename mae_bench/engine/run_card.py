@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+from ..models.linear import HAS_ONEDNN
 from ..registry import HOOKS
 
 
@@ -29,7 +30,7 @@ def _onednn_linear_flops(x, weight, *args, out_shape=None, **kwargs) -> int:
 CPU_KERNELS = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _cpu_attention_flops,
 }
-if torch.backends.mkldnn.is_available():  # not on Apple's processors, for one
+if HAS_ONEDNN:
     CPU_KERNELS[torch.ops.mkldnn._linear_pointwise] = _onednn_linear_flops
 
 

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+# Not on every processor, nor promised in every PyTorch: it is what torch.compile calls.
+HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 # Multiply-adds from which on oneDNN's overhead of each call, 10 microseconds, does not count.
 MIN_PRODUCTS = 10_000_000
 
@@ -52,10 +54,10 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         (..., m).
     """
     by_onednn = (
-        x.device.type == "cpu"
+        HAS_ONEDNN
+        and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and x.numel() * len(weight) >= MIN_PRODUCTS
-        and torch.backends.mkldnn.is_available()
         and not torch.is_autocast_enabled("cpu")
         and not torch.compiler.is_compiling()  # it chooses kernels of its own
     )
