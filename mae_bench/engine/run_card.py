@@ -1,6 +1,7 @@
 """The run card: what a run really uses, printed before it starts and kept in its record."""
 
 import math
+from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
 
@@ -27,7 +28,7 @@ def _onednn_linear_flops(x, weight, *args, out_shape=None, **kwargs) -> int:
 
 
 # PyTorch counts its kernels for GPUs, but not these.
-CPU_KERNELS = {
+CPU_KERNELS: dict[Any, Callable[..., int]] = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _cpu_attention_flops,
 }
 if HAS_ONEDNN:
