@@ -126,3 +126,34 @@ def test_class_of_ones_own(tmp_path, monkeypatch):
     assert cfg.model.backbone.patch_size == 4  # the task's: its class takes it
     assert cfg.model.neck.embed_dim == 64
     assert build(cfg).extract_feat(torch.zeros(1, 3, 32, 32))[0].shape == (1, 64, 16, 16)
+
+
+# The models of the other two come whole from timm and mmpretrain.
+TRANSFER = sorted(
+    path
+    for task in ("cls", "det", "seg")
+    for path in (ROOT / "configs" / task).glob("*.py")
+    if path.stem not in ("timm_robustness_in1k", "mmpretrain_robustness_in1k")
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", TRANSFER, ids=lambda path: path.stem)
+def test_plain_vit_in_every_shipped_config(config):
+    cfg = load_config(config, {**TYPE, "model.backbone.name": "vit_tiny_patch16_224"})
+    init_default_scope(cfg.default_scope)
+    with torch.device("meta"):  # shapes without values
+        model = MODELS.build(cfg.model)
+    assert isinstance(model.backbone, TimmBackbone)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (LINEAR, "no class token"),
+        (ROOT / "configs/det/vitdet_mask_rcnn_vit_base_coco_100e.py", "plain ViT"),
+    ],
+)
+def test_what_only_a_plain_vit_has_is_refused(config, message):
+    with pytest.raises(ValueError, match=message):
+        build(load_config(config, {**TYPE, "model.backbone.name": "resnet18"}))
