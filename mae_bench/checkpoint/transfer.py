@@ -7,13 +7,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.model.weight_init import update_init_info
 from torch import Tensor, nn
 
+from ..distributed import unwrap
 from ..registry import WEIGHT_INITIALIZERS
 from .adapters import metadata_heads, read_any
 from .fit import DOCS, OFFSET_TABLES, RELATIVE_TABLE, fit_tensor, position_grid
@@ -107,7 +106,7 @@ def load_model(model: nn.Module, path: str | Path) -> LoadingReport:
         ValueError: a bad file, or names or shapes that are not exactly the model's. The model is
             then as it was.
     """
-    inner: Any = model.module if is_model_wrapper(model) else model
+    inner = unwrap(model)
     stored, _ = load_checkpoint(path)
     # The preprocessor's mean and std belong to the config, not to what was learned.
     state = {k: v for k, v in inner.state_dict().items() if not k.startswith("data_preprocessor.")}
@@ -144,7 +143,7 @@ def export_model(model: nn.Module, path: str | Path, metadata: CheckpointMetadat
         ValueError: the metadata has another patch size or grid than the backbone, or see
             ``save_checkpoint``.
     """
-    inner = model.get_submodule("module") if is_model_wrapper(model) else model
+    inner = unwrap(model)
     tensors = {
         name.removeprefix("backbone."): tensor
         for name, tensor in inner.state_dict().items()

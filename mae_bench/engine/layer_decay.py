@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from torch import nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 
+from ..distributed import unwrap
 from ..registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 
 PARAMWISE_KEYS = {"layer_decay", "no_decay"}
@@ -109,8 +109,7 @@ class LayerDecayConstructor:
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build the optimizer wrapper for a model, wrapped for distribution or not."""
         dimensions = sharded_dimensions(model)
-        if is_model_wrapper(model):
-            model = model.get_submodule("module")
+        model = unwrap(model)
         wrapper_cfg = dict(self.optim_wrapper_cfg)
         wrapper_cfg.setdefault("type", "OptimWrapper")
         optimizer_cfg = dict(wrapper_cfg.pop("optimizer"))

@@ -9,10 +9,10 @@ from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from ..distributed import unwrap
 from ..models.targets import PatchMoments, PCATarget
 from ..models.vit import patchify
 from ..registry import HOOKS
-from .run_card import unwrap
 
 
 @HOOKS.register_module()

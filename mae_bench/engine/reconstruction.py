@@ -12,10 +12,10 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
+from ..distributed import unwrap
 from ..models.mae import MAE
 from ..models.masking import Masking, random_masking, sample_masking
 from ..registry import HOOKS
-from .run_card import unwrap
 
 MASK_GREY = 128
 GAP = 4

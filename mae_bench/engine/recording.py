@@ -14,13 +14,13 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from ..checkpoint.adapters import read_any
 from ..checkpoint.format import CheckpointMetadata
 from ..checkpoint.transfer import export_model
+from ..distributed import unwrap
 from ..files import sha256_of
 from ..registry import HOOKS
 from ..results.cells import check_entries
 from ..results.environment import device_name, git_revision, package_versions, peak_memory_mib
 from ..results.labels import run_labels
 from ..results.record import RECORD_NAME, Record, config_sha256, write_record
-from .run_card import unwrap
 
 CHECKPOINT_NAME = "checkpoint.safetensors"
 KEPT_NAME = "checkpoint_epoch_{}.safetensors"

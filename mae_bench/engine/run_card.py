@@ -7,12 +7,13 @@ from typing import Any
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import BaseModel, is_model_wrapper
+from mmengine.model import BaseModel
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.runner import Runner
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+from ..distributed import unwrap
 from ..models.linear import HAS_ONEDNN
 from ..registry import HOOKS
 
@@ -33,11 +34,6 @@ CPU_KERNELS: dict[Any, Callable[..., int]] = {
 }
 if HAS_ONEDNN:
     CPU_KERNELS[torch.ops.mkldnn._linear_pointwise] = _onednn_linear_flops
-
-
-def unwrap(model: nn.Module) -> Any:
-    """The model inside a distributed wrapper, or the model itself."""
-    return model.get_submodule("module") if is_model_wrapper(model) else model
 
 
 def loaded_from(model: nn.Module) -> dict[str, str]:

@@ -25,7 +25,7 @@ from ..datasets.robustness import (
     Part,
     RobustnessSets,
 )
-from ..engine.run_card import unwrap
+from ..distributed import unwrap
 from ..files import sha256_of, write_json_atomic
 from .corruption_error import corruption_metrics
 

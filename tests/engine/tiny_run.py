@@ -23,6 +23,7 @@ from torch.optim import AdamW
 
 import mae_bench.files
 from mae_bench.datasets.loading import LoadImageTensor, RandomResizedCropTensor
+from mae_bench.distributed import unwrap
 from mae_bench.engine import (
     LayerDecayConstructor,
     ResumableEpochLoop,
@@ -32,7 +33,6 @@ from mae_bench.engine import (
     WeightAverage,
     launch,
 )
-from mae_bench.engine.run_card import unwrap
 from mae_bench.models import MAE, VisionTransformer
 from mae_bench.models.batch_augment import EraseAndMix
 
