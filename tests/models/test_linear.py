@@ -54,6 +54,22 @@ def test_value_and_gradients(kind, calls):
     assert calls == [(*x.shape, OUT, IN), (*grad.shape, IN, OUT)]
 
 
+@pytest.mark.parametrize("shape", [(8, 32), (32, 8), (8, 31), (7, 32)], ids=str)
+@pytest.mark.parametrize("rows", [6, 5])
+def test_weight_gradient_of_wide_layers(shape, rows, calls, monkeypatch):
+    monkeypatch.setattr(module, "MIN_ROWS", 6)
+    monkeypatch.setattr(module, "MIN_WIDTH", 8)
+    width_out, width_in = shape
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(rows, width_in, generator=generator)
+    weight = torch.randn(width_out, width_in, generator=generator, requires_grad=True)
+    grad = torch.randn(rows, width_out, generator=generator)
+    linear(x, weight).backward(grad)
+    torch.testing.assert_close(weight.grad, torch.einsum("rm,rn->mn", grad, x))
+    by_onednn = rows == 6 and shape in [(8, 32), (32, 8)]
+    assert len(calls) == 1 + by_onednn
+
+
 def test_no_gradient_that_nobody_wants(calls):
     x, weight, bias, grad = operands()
     linear(x, weight.requires_grad_(), bias).backward(grad)
