@@ -94,8 +94,8 @@ def _mask(box: list[float]) -> dict[str, Any]:
 
 
 def _by_kind(found: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
-    """Copies of the detections, as evaluation changes them; of masks without boxes."""
-    dropped = {"bbox"} if kind == "segm" else {"segmentation"}
+    """Copies of the detections, as evaluation changes them; masks for ``"segm"`` only."""
+    dropped = {"segmentation"} if kind == "bbox" else set()
     return [{k: copy.copy(v) for k, v in one.items() if k not in dropped} for one in found]
 
 
@@ -105,7 +105,10 @@ def fast(truth: FastCOCO, found: list[dict[str, Any]], kind: str) -> list[float]
 
 
 def slow(truth: COCO, found: list[dict[str, Any]], kind: str) -> list[float]:
-    """pycocotools; it changes the detections."""
+    """pycocotools as mmdet calls it, masks without boxes; it changes the detections."""
+    if kind == "segm":
+        for one in found:
+            one.pop("bbox")
     with contextlib.redirect_stdout(io.StringIO()):
         counts = COCOeval(truth, truth.loadRes(found), kind)
         counts.evaluate()
