@@ -26,6 +26,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--cfg-options", nargs="+", action=DictAction, default={}, help="key=value overrides"
     )
+    parser.add_argument(
+        "--fsdp", action="store_true", help="cut weights and moments among the processes"
+    )
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm"], default="none")
     return parser.parse_args()
 
@@ -42,6 +45,8 @@ def main() -> None:
         launch.initialise_backbone(cfg, args.checkpoint)
     if args.amp:
         launch.use_mixed_precision(cfg, args.amp)
+    if args.fsdp:
+        launch.use_fully_sharded(cfg)
     launch.check_data_folders(cfg)
     launch.check_work_dir(cfg, args.resume)
     identity = launch.run_identity(cfg)

@@ -8,16 +8,20 @@ from typing import Any
 
 from mmcv.transforms import LoadImageFromFile
 from mmengine.config import Config
-from mmengine.dist import master_only
-from mmengine.hooks import Hook
+from mmengine.dist import is_main_process, master_only
+from mmengine.hooks import EMAHook, Hook
+from mmengine.model import convert_sync_batchnorm
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
+from torch import nn
 from torch.utils.data import DataLoader
 
 from ..checkpoint.continued import PretrainedAutoencoder
 from ..files import write_json_atomic
 from ..models import MAE
+from ..registry import HOOKS
 from .backbone_swap import TYPE_KEY, argument_names, fit_to_backbone, replace_class
+from .sharding import GatherToValidate, keep_states_whole, shard_model
 
 REQUIRED_KEYS = ("model", "work_dir", "default_scope")
 RUNNER_KEYS = set(inspect.signature(Runner.__init__).parameters) - {"self", "cfg"}
@@ -165,8 +169,32 @@ def use_mixed_precision(cfg: Config, dtype: str = "auto") -> None:
     cfg.optim_wrapper.loss_scale = "dynamic" if dtype == "float16" else 1.0
 
 
+def use_fully_sharded(cfg: Config) -> None:
+    """Train with weights, gradients and moments cut among the processes.
+
+    Args:
+        cfg: with its ``launcher``; gets ``fsdp``, which :class:`TrainRunner` reads.
+
+    Raises:
+        ValueError: there is one process, or a hook averages the weights.
+    """
+    if cfg.launcher == "none":
+        raise ValueError(
+            "--fsdp cuts the weights among processes and there is one: start several with torchrun "
+            "and --launcher pytorch, or with --launcher slurm, or leave --fsdp out"
+        )
+    for hook in cfg.get("custom_hooks") or []:
+        kind = HOOKS.get(hook["type"]) if isinstance(hook["type"], str) else hook["type"]
+        if inspect.isclass(kind) and issubclass(kind, EMAHook):
+            raise ValueError(
+                f"--fsdp: {kind.__name__} in custom_hooks keeps a second model in one piece; leave "
+                "--fsdp out, or the hook"
+            )
+    cfg.fsdp = True
+
+
 class TrainRunner(Runner):
-    """MMEngine's runner, with accumulated batches counted where the learning rate is scaled."""
+    """MMEngine's runner, with accumulation in the learning rate and fully sharded models."""
 
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
         """Scale by the batch of an optimizer step: GPUs x batch_size x accumulation.
@@ -180,10 +208,55 @@ class TrainRunner(Runner):
             auto_scale_lr = {**auto_scale_lr, "base_batch_size": base}
         super().scale_lr(optim_wrapper, auto_scale_lr)
 
+    @property
+    def fully_sharded(self) -> bool:
+        """Whether this run is one of :func:`use_fully_sharded`."""
+        return bool(self.cfg.get("fsdp"))
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """Prepare a model for several processes, by ``fully_shard`` or as MMEngine does."""
+        if not self.fully_sharded:
+            return super().wrap_model(model_wrapper_cfg, model)
+        if self.cfg.get("sync_bn"):
+            model = convert_sync_batchnorm(model, self.cfg.sync_bn)
+        super()._init_model_weights()  # initialisers and files know whole tensors only
+        return shard_model(model)
+
+    def _init_model_weights(self) -> None:
+        if not self.fully_sharded:
+            super()._init_model_weights()
+
+    def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
+        """Build the optimizer, whose states are whole where they are saved."""
+        built = super().build_optim_wrapper(optim_wrapper)
+        if self.fully_sharded and built is not optim_wrapper:
+            keep_states_whole(built.optimizer)
+        return built
+
+    def register_hooks(self, *args: Any, **kwargs: Any) -> None:
+        """Register the config's hooks, and those that a sharded model needs."""
+        super().register_hooks(*args, **kwargs)
+        if self.fully_sharded:
+            self.register_hook(GatherToValidate())
+
+    def save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        """Save in the main process; all processes call this."""
+        if self.fully_sharded and not is_main_process():
+            # in the order in which the main process gathers them
+            self.model.state_dict()
+            self.optim_wrapper.state_dict()
+        super().save_checkpoint(*args, **kwargs)
+
+    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
+        """Resume; a state that is to be sharded is read into the memory of the CPU."""
+        if self.fully_sharded:
+            kwargs.setdefault("map_location", "cpu")
+        super().resume(filename, *args, **kwargs)
+
 
 def run_identity(cfg: Config) -> dict[str, Any]:
     """What makes a run this one: config, overrides and checkpoint, but not where it is written."""
-    volatile = tuple(f"{key} = " for key in ("work_dir", "launcher", "resume"))
+    volatile = tuple(f"{key} = " for key in ("work_dir", "launcher", "fsdp", "resume"))
     lines = [line for line in cfg.pretty_text.splitlines() if not line.startswith(volatile)]
     return {
         "config": "\n".join(lines),

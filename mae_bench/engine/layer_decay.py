@@ -1,11 +1,10 @@
 """Parameter groups: layer-wise learning-rate decay and exemptions from weight decay."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from mmengine.optim import OptimWrapper
 from torch import nn
-from torch.distributed.fsdp import FullyShardedDataParallel
 
 from ..distributed import unwrap
 from ..registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
@@ -19,7 +18,6 @@ def parameter_groups(
     weight_decay: float,
     layer_decay: float = 1.0,
     no_decay: Sequence[str] = (),
-    dimensions: Mapping[nn.Parameter, int] | None = None,
 ) -> list[dict[str, Any]]:
     """Trainable parameters of a model, grouped by learning rate and weight decay.
 
@@ -34,7 +32,6 @@ def parameter_groups(
         weight_decay: of whatever is not exempt.
         layer_decay: factor from one layer to the one below it.
         no_decay: last parts of parameter names that are exempt too, such as ``"pos_embed"``.
-        dimensions: of parameters that are kept in another shape, see :func:`sharded_dimensions`.
 
     Returns:
         groups with ``params``, ``lr``, ``weight_decay`` and ``lr_scale``, highest layer last.
@@ -55,13 +52,11 @@ def parameter_groups(
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        name = name.replace("_fsdp_wrapped_module.", "")
         scale = 1.0
         if layer_decay != 1.0 and name.startswith("backbone."):
             layer = backbone.layer_id(name.removeprefix("backbone."))
             scale = layer_decay ** (backbone.num_layers + 1 - layer)
-        ndim = (dimensions or {}).get(parameter, parameter.ndim)
-        exempt = ndim <= 1 or name.endswith((".bias", *no_decay))
+        exempt = parameter.ndim <= 1 or name.endswith((".bias", *no_decay))
         decay = 0.0 if exempt else weight_decay
         group = groups.setdefault(
             (scale, decay),
@@ -69,17 +64,6 @@ def parameter_groups(
         )
         group["params"].append(parameter)
     return [groups[key] for key in sorted(groups)]
-
-
-def sharded_dimensions(model: nn.Module) -> dict[nn.Parameter, int]:
-    """Number of dimensions of each parameter that FSDP has cut into flat pieces; else empty."""
-    dimensions: dict[nn.Parameter, int] = {}
-    for module in FullyShardedDataParallel.fsdp_modules(model):
-        flat: Any = module._flat_param
-        if flat is not None:
-            shapes = map(len, flat._shapes)
-            dimensions.update(zip(flat._params, shapes, strict=True))
-    return dimensions
 
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
@@ -108,7 +92,6 @@ class LayerDecayConstructor:
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         """Build the optimizer wrapper for a model, wrapped for distribution or not."""
-        dimensions = sharded_dimensions(model)
         model = unwrap(model)
         wrapper_cfg = dict(self.optim_wrapper_cfg)
         wrapper_cfg.setdefault("type", "OptimWrapper")
@@ -117,7 +100,6 @@ class LayerDecayConstructor:
             model,
             optimizer_cfg["lr"],
             optimizer_cfg.get("weight_decay", 0.0),
-            dimensions=dimensions,
             **self.paramwise_cfg,
         )
         optimizer = OPTIMIZERS.build(optimizer_cfg)

@@ -7,10 +7,11 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import torch
-from mmengine.dist import master_only
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
+from torch.distributed.fsdp import register_fsdp_forward_method
 
 from ..distributed import unwrap
 from ..models.mae import MAE
@@ -110,7 +111,7 @@ def masked_and_made(
     """
     parameter = next(model.parameters())
     mean, std = model.data_preprocessor.mean.cpu(), model.data_preprocessor.std.cpu()
-    inputs = ((images - mean) / std).to(parameter)
+    inputs = ((images - mean) / std).to(parameter.device, parameter.dtype)
     masking = Masking(*(index.to(parameter.device) for index in masking))
     made, mask = model.reconstruct(inputs, masking, paste_visible)
     made, mask = made.cpu() * std + mean, mask.cpu()
@@ -236,12 +237,13 @@ class DrawReconstructions(Hook):
         self.folder = folder
         self.count = count
 
-    @master_only
     def after_train(self, runner: Runner) -> None:
-        """Draw once, at the end."""
+        """Draw once, at the end; in all processes, as a sharded model runs in all only."""
         paths = sorted(p for p in Path(self.folder).rglob("*") if p.is_file())
         chosen = paths[:: max(1, len(paths) // self.count)][: self.count]
         model = unwrap(runner.model).eval()
         assert isinstance(model, MAE), f"{type(model).__name__} reconstructs nothing"
+        register_fsdp_forward_method(model, "reconstruct")  # nothing to do for another model
         picture = draw_reconstructions(model, read_images(chosen))
-        cv2.imwrite(str(Path(runner.work_dir, "reconstructions.png")), picture)
+        if is_main_process():
+            cv2.imwrite(str(Path(runner.work_dir, "reconstructions.png")), picture)

@@ -101,19 +101,20 @@ class ExportCheckpoint(Hook):
             data=self.data,
         )
 
-    @master_only
     def after_train_epoch(self, runner: Runner) -> None:
         """Export an epoch that is to be kept."""
         if runner.epoch + 1 in self.kept_epochs:
             self.export(runner, KEPT_NAME.format(runner.epoch + 1))
 
-    @master_only
     def after_train(self, runner: Runner) -> None:
         """Export at the end."""
         self.export(runner, CHECKPOINT_NAME)
 
     def export(self, runner: Runner, name: str) -> None:
-        """Write the model as it is now."""
+        """Write the model as it is now; a sharded one is gathered from all processes."""
+        if not is_main_process():
+            runner.model.state_dict()
+            return
         # A run counted in iterations has no whole epochs.
         epochs = min(runner.epoch + 1, runner.max_epochs) if by_epochs(runner) else None
         path = Path(runner.work_dir, name)

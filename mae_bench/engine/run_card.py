@@ -99,7 +99,7 @@ class RunCard(Hook):
         groups = wrapper.optimizer.param_groups
         parameters = list(model.parameters())
         runner.run_card = {
-            "model": type(model).__name__,
+            "model": type(model).__name__.removeprefix("FSDP"),  # PyTorch's of a sharded one
             "effective_batch": runner.train_dataloader.batch_size
             * runner.world_size
             * accumulation,

@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from mae_bench.engine import launch
+from mae_bench.engine import WeightAverage, launch
 
 ROOT = Path(__file__).parents[2]
 FINETUNE = ROOT / "configs/cls/vit_mini_finetune_miniworld.py"
@@ -152,6 +152,25 @@ def test_mixed_precision_without_a_gpu(config, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ValueError, match="--amp needs a GPU"):
         launch.use_mixed_precision(launch.load_config(config))
+
+
+def test_sharding_among_processes(config):
+    cfg = launch.load_config(config)
+    cfg.launcher = "none"
+    with pytest.raises(ValueError, match="--fsdp cuts the weights .* start several with torchrun"):
+        launch.use_fully_sharded(cfg)
+    cfg.launcher = "pytorch"
+    whole = launch.run_identity(cfg)
+    launch.use_fully_sharded(cfg)
+    assert cfg.fsdp and launch.run_identity(cfg) == whole
+
+
+@pytest.mark.parametrize("hook", [WeightAverage, "mae_bench.WeightAverage", "EMAHook"])
+def test_no_average_of_weights_in_pieces(config, hook):
+    cfg = launch.load_config(config)
+    cfg.update(launcher="pytorch", custom_hooks=[dict(type="mae_bench.RunCard"), dict(type=hook)])
+    with pytest.raises(ValueError, match="--fsdp: .* in custom_hooks .* leave --fsdp out"):
+        launch.use_fully_sharded(cfg)
 
 
 def claim(config: Path, work_dir: Path, resume=False, overrides=None, checkpoint=None) -> None:

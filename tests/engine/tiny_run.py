@@ -8,6 +8,7 @@ save. Every loss is appended to ``losses.txt``, bit for bit.
 import os
 import signal
 import uuid
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -15,16 +16,18 @@ from mmengine.config import Config
 from mmengine.dataset import DefaultSampler, default_collate
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
-from mmengine.runner import FlexibleRunner, ValLoop
+from mmengine.runner import ValLoop
 from mmpretrain.datasets import CustomDataset, PackInputs
 from mmpretrain.evaluation import Accuracy
 from mmpretrain.models import ClsDataPreprocessor, ImageClassifier, LabelSmoothLoss, LinearClsHead
+from torch.distributed.tensor import DTensor
 from torch.optim import AdamW
 
 import mae_bench.files
 from mae_bench.datasets.loading import LoadImageTensor, RandomResizedCropTensor
 from mae_bench.distributed import unwrap
 from mae_bench.engine import (
+    ExportCheckpoint,
     LayerDecayConstructor,
     ResumableEpochLoop,
     SaveCheckpoint,
@@ -57,6 +60,20 @@ class KeepLosses(Hook):
         if isinstance(unwrap(runner.model), MAE):
             with Path(runner.work_dir, f"masks{name}").open("a") as file:
                 file.write(f"{unwrap(runner.model).masking.visible.tolist()}\n")
+
+    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        """Run the model more often in one process than in another, as sliding windows may."""
+        for _ in range(runner.rank):
+            runner.model.val_step(data_batch)
+
+    def after_train(self, runner):
+        """Count the weights and moments that this process holds."""
+        moments = chain.from_iterable(
+            s.values() for s in runner.optim_wrapper.optimizer.state.values()
+        )
+        tensors = [t for t in chain(runner.model.parameters(), moments) if t.ndim]
+        held = sum(t.to_local().numel() if isinstance(t, DTensor) else t.numel() for t in tensors)
+        Path(runner.work_dir, f"held{runner.rank or ''}.txt").write_text(str(held))
 
 
 def backbone(**kwargs) -> dict:
@@ -113,8 +130,13 @@ def tiny_config(
     model: str = "mae",
     epochs: int = 4,
     batch_size: int = 4,
+    average: bool = True,
 ) -> Config:
     """A config of epochs of five batches (with 22 images), with a checkpoint every three steps."""
+    export = dict(type=ExportCheckpoint, method="mae", data="noise")
+    custom_hooks = [dict(type=KeepLosses), export]
+    if average:
+        custom_hooks.insert(0, dict(type=WeightAverage, decay=0.9))
     crop = dict(size=16, flip_prob=0.5)
     validation = {}
     if model == "classifier":
@@ -150,7 +172,7 @@ def tiny_config(
                 checkpoint=dict(type=SaveCheckpoint, interval=3, by_epoch=False),
                 non_finite=dict(type=StopOnNonFiniteLoss),
             ),
-            custom_hooks=[dict(type=WeightAverage, decay=0.9), dict(type=KeepLosses)],
+            custom_hooks=custom_hooks,
             randomness=dict(seed=3),
             log_level="WARNING",
             **validation,
@@ -172,17 +194,6 @@ def kill_in_save(number: int) -> None:
     mae_bench.files.os.fsync = fatal_fsync
 
 
-def train_sharded(config: Config) -> None:
-    """Train by MMEngine's runner for FSDP, without what needs the weights in one piece."""
-    wrapper = dict(use_orig_params=True, device_id=torch.device("cpu"))
-    config.strategy = dict(type="FSDPStrategy", model_wrapper=wrapper)
-    config.default_hooks = dict(checkpoint=None)
-    config.custom_hooks = [dict(type=KeepLosses)]
-    config.resume = False
-    config.env_cfg = dict(dist_cfg=dict(backend="gloo"))
-    FlexibleRunner.from_cfg(config).train()
-
-
 def main(request: dict) -> None:
     """Start or resume a run as the leader of a process group."""
     os.setsid()
@@ -201,8 +212,7 @@ def main(request: dict) -> None:
     if kill:
         kill_in_save(kill)
     if sharded:
-        train_sharded(config)
-        return
+        launch.use_fully_sharded(config)
     launch.TrainRunner.from_cfg(config).train()
 
 

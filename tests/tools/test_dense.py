@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from mae_bench.engine.launch import (
     TrainRunner,
     initialise_backbone,
     load_config,
+    use_fully_sharded,
     use_mixed_precision,
 )
 from mae_bench.evaluation.coco import STATISTICS
@@ -121,7 +123,8 @@ def train(cfg: Config) -> TrainRunner:
     runner.model.train_step = lambda *a, **k: losses.append(step(*a, **k)) or losses[-1]
     runner.train()
     assert losses and all(math.isfinite(found["loss"].item()) for found in losses)
-    assert all(tensor.isfinite().all() for tensor in runner.model.state_dict().values())
+    tensors = chain(runner.model.parameters(), runner.model.buffers())
+    assert all(tensor.isfinite().all() for tensor in tensors)
     return runner
 
 
@@ -146,7 +149,7 @@ def test_trains_evaluates_and_resumes(path, world):
         assert torch.equal(tensor, resumed.model.state_dict()[name]), name
 
 
-def train_as_one_of_two(rank: int, paths: list[Path]) -> None:
+def train_as_one_of_two(rank: int, paths: list[Path], fully_sharded: bool) -> None:
     """One of two processes that train each config together; both end with the same weights."""
     torch.set_num_threads(1)  # threads do not survive a fork
     os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2")
@@ -158,6 +161,10 @@ def train_as_one_of_two(rank: int, paths: list[Path]) -> None:
         cfg.model_wrapper_cfg = dict(type="MMDistributedDataParallel", device_ids=None)
         cfg.sync_bn = None  # torch's has a kernel for GPUs only
         cfg.train_dataloader.dataset.indices = 8
+        if fully_sharded:
+            use_fully_sharded(cfg)
+            train(cfg)
+            continue
         model = train(cfg).model.module
         for name, parameter in model.named_parameters():
             first = parameter.detach().clone()
@@ -166,12 +173,15 @@ def train_as_one_of_two(rank: int, paths: list[Path]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("fully_sharded", [False, True], ids=["", "fully_sharded"])
 @pytest.mark.parametrize("task", ["det", "seg"])
-def test_two_processes_train_together(task, world):
+def test_two_processes_train_together(task, fully_sharded, world):
     paths = [path for path in CONFIGS if path.parent.name == task]
+    if fully_sharded:
+        paths = [path for path in paths if "huge" in path.stem]
     # Forked, as imports would take longer than the training.
     torch.multiprocessing.start_processes(
-        train_as_one_of_two, (paths,), nprocs=2, start_method="fork"
+        train_as_one_of_two, (paths, fully_sharded), nprocs=2, start_method="fork"
     )
     for path in paths:
         record = read_record(Path(path.stem, "record.json"))

@@ -2,8 +2,11 @@
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 
+import cv2
 import pytest
 import torch
 from mmengine.runner.checkpoint import get_torch_safe_globals
@@ -40,6 +43,38 @@ def check_run(work_dir: Path, metrics: set[str]) -> dict:
     assert "blocks.3.mlp.fc2.weight" in tensors
     assert all(tensor.isfinite().all() for tensor in tensors.values())
     return json.loads((work_dir / "record.json").read_text())
+
+
+SHARE = """
+import runpy, sys, torch
+torch.distributed.init_process_group("gloo")  # MMEngine's own way begins with choosing a GPU
+sys.argv.pop(0)
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+def test_processes_that_share_the_weights_leave_what_one_leaves(run_tool):
+    options = no_validation(SHRINK)
+    ended = run_tool("train.py", PRETRAIN, "--work-dir", "one", "--cfg-options", *options)
+    assert ended.code == 0, ended.stderr
+    one = check_run(Path("one"), {"loss"})
+
+    Path("share.py").write_text(SHARE)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += ["share.py", ROOT / "tools/train.py", PRETRAIN, "--work-dir", "two", "--fsdp"]
+    command += ["--launcher", "pytorch", "--cfg-options", *options, "train_dataloader.batch_size=2"]
+    subprocess.run(command, check=True)
+    two = check_run(Path("two"), {"loss"})
+
+    assert two["run_card"] == {**one["run_card"], "processes": 2}
+    assert two.keys() == one.keys() and two["exported"].keys() == one["exported"].keys()
+    files = [{p.name for p in Path(name).iterdir() if p.is_file()} for name in ("two", "one")]
+    assert files[0] == files[1]
+    found, expected = (load_file(f"{name}/checkpoint.safetensors") for name in ("two", "one"))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    pictures = [cv2.imread(f"{name}/reconstructions.png").astype(int) for name in ("two", "one")]
+    assert abs(pictures[0] - pictures[1]).max() <= 1
 
 
 def test_pretrain_then_finetune_then_robustness(run_tool):
