@@ -1,5 +1,6 @@
 """Every pre-training config trains two steps at reduced size, and says what its table says."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,24 @@ def test_compilation_is_a_key_of_the_runner(world, tmp_path, monkeypatch):
         losses.append(runner.message_hub.get_scalar("train/loss").current())
         assert compiled == list(overrides.values())
     assert losses[0] == losses[1]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler on a CPU")
+def test_compiled_steps_are_those_that_are_not(world, tmp_path, monkeypatch):
+    monkeypatch.chdir(world)
+    losses = []
+    for i, overrides in enumerate([{}, {"compile": True}]):
+        torch._dynamo.reset()
+        torch._dynamo.utils.counters.clear()
+        cfg = small(FOLDER / "mae_vit_base_p16_800e.py", tmp_path / str(i), overrides)
+        cfg.optim_wrapper.optimizer.lr = 1e-2
+        runner = TrainRunner.from_cfg(cfg)
+        runner.train()
+        losses.append(runner.message_hub.get_scalar("train/loss").data[0])
+        assert bool(torch._dynamo.utils.counters["stats"]["unique_graphs"]) == bool(i)
+    assert len(losses[0]) == 2
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
 
 
 # What the tables of the paper say, by the name of the config.
