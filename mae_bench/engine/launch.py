@@ -8,7 +8,7 @@ from typing import Any
 
 from mmcv.transforms import LoadImageFromFile
 from mmengine.config import Config
-from mmengine.dist import is_main_process, master_only
+from mmengine.dist import get_world_size, is_main_process, master_only
 from mmengine.hooks import EMAHook, Hook
 from mmengine.model import convert_sync_batchnorm
 from mmengine.optim import OptimWrapper
@@ -208,6 +208,27 @@ class TrainRunner(Runner):
             auto_scale_lr = {**auto_scale_lr, "base_batch_size": base}
         super().scale_lr(optim_wrapper, auto_scale_lr)
 
+    def setup_env(self, env_cfg: dict) -> None:
+        """Prepare the processes, of which a resumed run may have another number than before.
+
+        Each then has a larger or smaller part of the same batch.
+
+        Raises:
+            ValueError: that batch cannot be cut into so many parts.
+        """
+        super().setup_env(env_cfg)
+        before = first_processes(self.work_dir) if self.cfg.get("resume") else None
+        if before is None or before == self.world_size:
+            return
+        batch = self._train_dataloader["batch_size"]
+        part, rest = divmod(batch * before, self.world_size)
+        if rest:
+            raise ValueError(
+                f"{self.work_dir}: the run began with {before} processes of batch_size {batch}, "
+                f"which {self.world_size} cannot share evenly; resume with another number"
+            )
+        self._train_dataloader["batch_size"] = part
+
     @property
     def fully_sharded(self) -> bool:
         """Whether this run is one of :func:`use_fully_sharded`."""
@@ -277,7 +298,15 @@ class ClaimWorkDir(Hook):
     @master_only
     def before_train(self, runner: Runner) -> None:
         """Write once, before the first iteration."""
-        write_json_atomic(self.identity, Path(runner.work_dir, STATE_NAME))
+        processes = first_processes(runner.work_dir) or get_world_size()
+        state = {**self.identity, "processes": processes}
+        write_json_atomic(state, Path(runner.work_dir, STATE_NAME))
+
+
+def first_processes(work_dir: str | Path) -> int | None:
+    """How many processes a run had when it began; None where nothing says it."""
+    state = Path(work_dir, STATE_NAME)
+    return json.loads(state.read_text("utf-8")).get("processes") if state.is_file() else None
 
 
 def check_work_dir(cfg: Config, resume: bool) -> None:

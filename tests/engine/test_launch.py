@@ -213,6 +213,15 @@ def test_work_dir_of_another_config_is_refused_and_left_alone(config, tmp_path, 
     assert contents(work_dir) == before
 
 
+def test_processes_that_cannot_share_the_batch(tmp_path, monkeypatch):
+    cfg = launch.load_config(FINETUNE, {"train_dataloader.batch_size": 3})
+    cfg.update(work_dir=str(tmp_path), resume=True)
+    (tmp_path / "run.json").write_text('{"processes": 5}')
+    monkeypatch.setattr(launch.TrainRunner, "world_size", 2)
+    with pytest.raises(ValueError, match="5 processes of batch_size 3, which 2 cannot share"):
+        launch.TrainRunner.from_cfg(cfg)
+
+
 def test_work_dir_of_other_overrides_or_another_checkpoint(config, tmp_path):
     work_dir = tmp_path / "work"
     claim(config, work_dir, checkpoint="a.safetensors")

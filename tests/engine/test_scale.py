@@ -94,6 +94,8 @@ def train_two(images, tmp_path):
             processes[-1].start()
         for process in processes:
             process.join(TIMEOUT)
+            if process.is_alive():
+                process.kill()
         assert [process.exitcode for process in processes] == [0, 0]
         return tmp_path / name
 

@@ -55,7 +55,8 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 @pytest.mark.slow
 def test_processes_that_share_the_weights_leave_what_one_leaves(run_tool):
-    options = no_validation(SHRINK)
+    options = [*no_validation(SHRINK), "train_cfg.max_epochs=2"]
+    options += ["train_dataloader.dataset.indices=4"]
     ended = run_tool("train.py", PRETRAIN, "--work-dir", "one", "--cfg-options", *options)
     assert ended.code == 0, ended.stderr
     one = check_run(Path("one"), {"loss"})
@@ -63,7 +64,8 @@ def test_processes_that_share_the_weights_leave_what_one_leaves(run_tool):
     Path("share.py").write_text(SHARE)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command += ["share.py", ROOT / "tools/train.py", PRETRAIN, "--work-dir", "two", "--fsdp"]
-    command += ["--launcher", "pytorch", "--cfg-options", *options, "train_dataloader.batch_size=2"]
+    options.append("train_dataloader.batch_size=2")
+    command += ["--launcher", "pytorch", "--cfg-options", *options]
     subprocess.run(command, check=True)
     two = check_run(Path("two"), {"loss"})
 
@@ -75,6 +77,15 @@ def test_processes_that_share_the_weights_leave_what_one_leaves(run_tool):
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
     pictures = [cv2.imread(f"{name}/reconstructions.png").astype(int) for name in ("two", "one")]
     assert abs(pictures[0] - pictures[1]).max() <= 1
+
+    for name in ("epoch_2.pth", "checkpoint.safetensors"):
+        Path("two", name).unlink()
+    command = ["--work-dir", "two", "--resume", "--cfg-options", *options]
+    ended = run_tool("train.py", PRETRAIN, *command)
+    assert ended.code == 0, ended.stderr
+    assert check_run(Path("two"), {"loss"})["run_card"] == one["run_card"]
+    found = load_file("two/checkpoint.safetensors")
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
 def test_pretrain_then_finetune_then_robustness(run_tool):
