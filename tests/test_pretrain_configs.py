@@ -115,6 +115,21 @@ def test_compilation_is_a_key_of_the_runner(world, tmp_path, monkeypatch):
     assert losses[0] == losses[1]
 
 
+def test_activation_checkpointing_is_a_key_of_the_runner(world, tmp_path, monkeypatch):
+    monkeypatch.chdir(world)
+    norms = []
+    names = ["backbone.blocks.0", "decoder.blocks.0", "decoder.blocks.1"]
+    for i, overrides in enumerate([{}, {"activation_checkpointing": names}]):
+        runner = TrainRunner.from_cfg(
+            small(FOLDER / "mae_vit_base_p16_800e.py", tmp_path / str(i), overrides)
+        )
+        runner.train()
+        blocks = [runner.model.get_submodule(name) for name in names]
+        assert [hasattr(block.forward, "__wrapped__") for block in blocks] == [bool(i)] * 3
+        norms.append([parameter.norm().item() for parameter in runner.model.parameters()])
+    assert norms[1] == norms[0]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler on a CPU")
 def test_compiled_steps_are_those_that_are_not(world, tmp_path, monkeypatch):

@@ -94,7 +94,8 @@ class MAEDecoder(BaseModule):
         for block in self.blocks[:-1]:
             x = block(x)
         for block in self.blocks[-1:]:
-            x = block(x, num_queries=num_predicted)
+            # By place: what MMEngine wraps for activation checkpointing takes no keywords.
+            x = block(x, None, None, num_predicted)
         return self.pred(self.norm(x[:, -num_predicted:]))
 
 
