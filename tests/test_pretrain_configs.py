@@ -16,7 +16,8 @@ from torchvision import transforms
 from torchvision.io import write_jpeg
 
 from mae_bench.checkpoint.transfer import load_backbone
-from mae_bench.engine.launch import TrainRunner, load_config
+from mae_bench.engine.launch import load_config
+from mae_bench.engine.train_runner import TrainRunner
 from mae_bench.models.dvae import DVAEEncoder
 
 from .shrink import shrink

@@ -37,6 +37,7 @@ def main() -> None:
     """Check everything that can be checked, then train."""
     args = parse_args()
     from mae_bench.engine import launch
+    from mae_bench.engine.train_runner import TrainRunner
 
     cfg = launch.load_config(args.config, args.cfg_options)
     cfg.work_dir = args.work_dir or str(Path("work_dirs", Path(args.config).stem))
@@ -51,7 +52,7 @@ def main() -> None:
     launch.check_work_dir(cfg, args.resume)
     identity = launch.run_identity(cfg)
     cfg.resume = args.resume
-    runner = launch.TrainRunner.from_cfg(cfg)
+    runner = TrainRunner.from_cfg(cfg)
     runner.register_hook(launch.ClaimWorkDir(identity))
     runner.train()
 

@@ -1,4 +1,4 @@
-"""From a config file and command-line options to a runner, with every slip named first."""
+"""Config files and command-line options, checked before a runner is built; work directories."""
 
 import difflib
 import inspect
@@ -8,12 +8,9 @@ from typing import Any
 
 from mmcv.transforms import LoadImageFromFile
 from mmengine.config import Config
-from mmengine.dist import get_world_size, is_main_process, master_only
+from mmengine.dist import get_world_size, master_only
 from mmengine.hooks import EMAHook, Hook
-from mmengine.model import convert_sync_batchnorm
-from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
-from torch import nn
 from torch.utils.data import DataLoader
 
 from ..checkpoint.continued import PretrainedAutoencoder
@@ -21,7 +18,6 @@ from ..files import write_json_atomic
 from ..models import MAE
 from ..registry import HOOKS
 from .backbone_swap import TYPE_KEY, argument_names, fit_to_backbone, replace_class
-from .sharding import GatherToValidate, keep_states_whole, shard_model
 
 REQUIRED_KEYS = ("model", "work_dir", "default_scope")
 RUNNER_KEYS = set(inspect.signature(Runner.__init__).parameters) - {"self", "cfg"}
@@ -173,7 +169,7 @@ def use_fully_sharded(cfg: Config) -> None:
     """Train with weights, gradients and moments cut among the processes.
 
     Args:
-        cfg: with its ``launcher``; gets ``fsdp``, which :class:`TrainRunner` reads.
+        cfg: with its ``launcher``; gets ``fsdp``, which ``TrainRunner`` reads.
 
     Raises:
         ValueError: there is one process, or a hook averages the weights.
@@ -191,88 +187,6 @@ def use_fully_sharded(cfg: Config) -> None:
                 "--fsdp out, or the hook"
             )
     cfg.fsdp = True
-
-
-class TrainRunner(Runner):
-    """MMEngine's runner, with accumulation in the learning rate and fully sharded models."""
-
-    def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
-        """Scale by the batch of an optimizer step: GPUs x batch_size x accumulation.
-
-        MMEngine leaves accumulation out. Source: MAE, Appendix A.1 (linear scaling rule); the
-        official code counts it.
-        """
-        counts = getattr(optim_wrapper, "_accumulative_counts", 1)
-        if auto_scale_lr and counts > 1:
-            base = auto_scale_lr["base_batch_size"] / counts
-            auto_scale_lr = {**auto_scale_lr, "base_batch_size": base}
-        super().scale_lr(optim_wrapper, auto_scale_lr)
-
-    def setup_env(self, env_cfg: dict) -> None:
-        """Prepare the processes, of which a resumed run may have another number than before.
-
-        Each then has a larger or smaller part of the same batch.
-
-        Raises:
-            ValueError: that batch cannot be cut into so many parts.
-        """
-        super().setup_env(env_cfg)
-        before = first_processes(self.work_dir) if self.cfg.get("resume") else None
-        if before is None or before == self.world_size:
-            return
-        batch = self._train_dataloader["batch_size"]
-        part, rest = divmod(batch * before, self.world_size)
-        if rest:
-            raise ValueError(
-                f"{self.work_dir}: the run began with {before} processes of batch_size {batch}, "
-                f"which {self.world_size} cannot share evenly; resume with another number"
-            )
-        self._train_dataloader["batch_size"] = part
-
-    @property
-    def fully_sharded(self) -> bool:
-        """Whether this run is one of :func:`use_fully_sharded`."""
-        return bool(self.cfg.get("fsdp"))
-
-    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
-        """Prepare a model for several processes, by ``fully_shard`` or as MMEngine does."""
-        if not self.fully_sharded:
-            return super().wrap_model(model_wrapper_cfg, model)
-        if self.cfg.get("sync_bn"):
-            model = convert_sync_batchnorm(model, self.cfg.sync_bn)
-        super()._init_model_weights()  # initialisers and files know whole tensors only
-        return shard_model(model)
-
-    def _init_model_weights(self) -> None:
-        if not self.fully_sharded:
-            super()._init_model_weights()
-
-    def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
-        """Build the optimizer, whose states are whole where they are saved."""
-        built = super().build_optim_wrapper(optim_wrapper)
-        if self.fully_sharded and built is not optim_wrapper:
-            keep_states_whole(built.optimizer)
-        return built
-
-    def register_hooks(self, *args: Any, **kwargs: Any) -> None:
-        """Register the config's hooks, and those that a sharded model needs."""
-        super().register_hooks(*args, **kwargs)
-        if self.fully_sharded:
-            self.register_hook(GatherToValidate())
-
-    def save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        """Save in the main process; all processes call this."""
-        if self.fully_sharded and not is_main_process():
-            # in the order in which the main process gathers them
-            self.model.state_dict()
-            self.optim_wrapper.state_dict()
-        super().save_checkpoint(*args, **kwargs)
-
-    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
-        """Resume; a state that is to be sharded is read into the memory of the CPU."""
-        if self.fully_sharded:
-            kwargs.setdefault("map_location", "cpu")
-        super().resume(filename, *args, **kwargs)
 
 
 def run_identity(cfg: Config) -> dict[str, Any]:

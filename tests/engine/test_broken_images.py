@@ -22,7 +22,7 @@ def with_broken(images, tmp_path) -> Path:
 def train(tiny, images: Path, work_dir: Path, share: float, model: str = "mae", workers: int = 0):
     config = tiny["tiny_config"](str(work_dir), str(images), workers, model, epochs=2)
     config.train_cfg.max_broken_share = share
-    runner = tiny["launch"].TrainRunner.from_cfg(config)
+    runner = tiny["TrainRunner"].from_cfg(config)
     runner.train()
     return next(Path(runner.log_dir).glob("*.log")).read_text()
 

@@ -9,6 +9,7 @@ import torch
 from mmengine.config import Config
 
 from mae_bench.engine import WeightAverage, launch
+from mae_bench.engine.train_runner import TrainRunner
 
 ROOT = Path(__file__).parents[2]
 FINETUNE = ROOT / "configs/cls/vit_mini_finetune_miniworld.py"
@@ -217,9 +218,9 @@ def test_processes_that_cannot_share_the_batch(tmp_path, monkeypatch):
     cfg = launch.load_config(FINETUNE, {"train_dataloader.batch_size": 3})
     cfg.update(work_dir=str(tmp_path), resume=True)
     (tmp_path / "run.json").write_text('{"processes": 5}')
-    monkeypatch.setattr(launch.TrainRunner, "world_size", 2)
+    monkeypatch.setattr(TrainRunner, "world_size", 2)
     with pytest.raises(ValueError, match="5 processes of batch_size 3, which 2 cannot share"):
-        launch.TrainRunner.from_cfg(cfg)
+        TrainRunner.from_cfg(cfg)
 
 
 def test_work_dir_of_other_overrides_or_another_checkpoint(config, tmp_path):

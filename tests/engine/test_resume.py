@@ -79,7 +79,7 @@ def test_interrupted_in_mid_epoch_and_in_a_save(
         config.resume = resume
         if endless:
             make_endless(config)
-        tiny["launch"].TrainRunner.from_cfg(config).train()
+        tiny["TrainRunner"].from_cfg(config).train()
 
     train(tmp_path / "whole")
     work_dir = tmp_path / "interrupted"
@@ -117,14 +117,14 @@ def test_a_sampler_that_ends_is_refused(tiny, images, tmp_path):
     make_endless(config)
     config.train_dataloader.sampler = dict(type=DefaultSampler)
     with pytest.raises(ValueError, match="ResumableIterLoop takes InfiniteSampler, not Default"):
-        tiny["launch"].TrainRunner.from_cfg(config).train()
+        tiny["TrainRunner"].from_cfg(config).train()
 
 
 def test_a_run_without_seed_is_refused(tiny, images, tmp_path):
     config = tiny["tiny_config"](str(tmp_path), str(images))
     config.randomness = dict(seed=None)
     with pytest.raises(ValueError, match="randomness.seed is not set"):
-        tiny["launch"].TrainRunner.from_cfg(config).train()
+        tiny["TrainRunner"].from_cfg(config).train()
 
 
 class Starts:

@@ -107,7 +107,7 @@ def train(tiny, images, tmp_path):
         config.merge_from_dict(changes or {})
         if not non_finite:
             config.default_hooks.pop("non_finite")
-        runner = tiny["launch"].TrainRunner.from_cfg(config)
+        runner = tiny["TrainRunner"].from_cfg(config)
         runner.train()
         return runner
 

@@ -57,7 +57,7 @@ def train(tiny, images, tmp_path):
         request.update(epochs=EPOCHS, batch_size=batch_size)
         config = tiny["tiny_config"](str(tmp_path / name), str(images), **request)
         config.merge_from_dict({**CHANGES, **(changes or {})})
-        tiny["launch"].TrainRunner.from_cfg(config).train()
+        tiny["TrainRunner"].from_cfg(config).train()
         return tmp_path / name
 
     return run

@@ -36,6 +36,7 @@ from mae_bench.engine import (
     WeightAverage,
     launch,
 )
+from mae_bench.engine.train_runner import TrainRunner
 from mae_bench.models import MAE, VisionTransformer
 from mae_bench.models.batch_augment import EraseAndMix
 
@@ -213,7 +214,7 @@ def main(request: dict) -> None:
         kill_in_save(kill)
     if sharded:
         launch.use_fully_sharded(config)
-    launch.TrainRunner.from_cfg(config).train()
+    TrainRunner.from_cfg(config).train()
 
 
 if "REQUEST" in globals():

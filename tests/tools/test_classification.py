@@ -9,8 +9,9 @@ from safetensors.torch import load_file
 
 from mae_bench.checkpoint.format import CheckpointMetadata
 from mae_bench.checkpoint.transfer import export_model
-from mae_bench.engine.launch import TrainRunner, initialise_backbone, load_config
+from mae_bench.engine.launch import initialise_backbone, load_config
 from mae_bench.engine.saving import load_checkpoint_file
+from mae_bench.engine.train_runner import TrainRunner
 from mae_bench.models import VisionTransformer
 from mae_bench.results.record import Record, read_record
 

@@ -14,12 +14,12 @@ from mmengine.config import Config
 from PIL import Image
 
 from mae_bench.engine.launch import (
-    TrainRunner,
     initialise_backbone,
     load_config,
     use_fully_sharded,
     use_mixed_precision,
 )
+from mae_bench.engine.train_runner import TrainRunner
 from mae_bench.evaluation.coco import STATISTICS
 from mae_bench.results.record import read_record
 
