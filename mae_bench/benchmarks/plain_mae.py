@@ -1,40 +1,26 @@
 """The masked autoencoder without any care for speed, to measure against.
 
-The convolution embeds every patch before most are thrown away, attention is two products and a
-softmax, tokens are put back into image order for the decoder, and every patch is predicted and
-scored before the visible ones are weighted with zero. Parameters have the names of ``MAE``.
+The convolution embeds every patch before most are thrown away, blocks are timm's with attention as
+two products and a softmax, tokens are put back into image order for the decoder, and every patch is
+predicted and scored before the visible ones are weighted with zero. Parameters have the names of
+``MAE``.
 """
 
+from functools import partial
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from ..models.mae import MAE
 
 
-class PlainBlock(nn.Module):
-    """Pre-norm block with attention written out."""
-
-    def __init__(self, dim: int, num_heads: int) -> None:
-        super().__init__()
-        self.num_heads = num_heads
-        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
-        self.attn = nn.ModuleDict(dict(qkv=nn.Linear(dim, 3 * dim), proj=nn.Linear(dim, dim)))
-        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
-        self.mlp = nn.ModuleDict(dict(fc1=nn.Linear(dim, 4 * dim), fc2=nn.Linear(4 * dim, dim)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, N, dim) -> (B, N, dim)."""
-        batch, tokens, dim = x.shape
-        q, k, v = (
-            part.reshape(batch, tokens, self.num_heads, -1).transpose(1, 2)
-            for part in self.attn["qkv"](self.norm1(x)).chunk(3, dim=-1)
-        )
-        weights = (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(dim=-1)
-        x = x + self.attn["proj"]((weights @ v).transpose(1, 2).reshape(batch, tokens, dim))
-        return x + self.mlp["fc2"](F.gelu(self.mlp["fc1"](self.norm2(x))))
+def plain_block(dim: int, num_heads: int) -> nn.Module:
+    """timm's block, from which the authors' code is made, with its attention written out."""
+    block = Block(dim, num_heads, qkv_bias=True, norm_layer=partial(nn.LayerNorm, eps=1e-6))
+    block.attn.fused_attn = False
+    return block
 
 
 class PlainMAE(nn.Module):
@@ -52,7 +38,7 @@ class PlainMAE(nn.Module):
             dict(proj=nn.Conv2d(3, vit.embed_dim, self.patch_size, self.patch_size))
         )
         self.backbone.blocks = nn.ModuleList(
-            PlainBlock(vit.embed_dim, vit.num_heads) for _ in vit.blocks
+            plain_block(vit.embed_dim, vit.num_heads) for _ in vit.blocks
         )
         self.backbone.norm = nn.LayerNorm(vit.embed_dim, eps=1e-6)
         width = decoder.embed.out_features
@@ -61,7 +47,7 @@ class PlainMAE(nn.Module):
         self.decoder.mask_token = nn.Parameter(torch.empty_like(decoder.mask_token))
         self.decoder.pos_embed = nn.Parameter(torch.empty_like(decoder.pos_embed), False)
         self.decoder.blocks = nn.ModuleList(
-            PlainBlock(width, block.attn.num_heads) for block in decoder.blocks
+            plain_block(width, block.attn.num_heads) for block in decoder.blocks
         )
         self.decoder.norm = nn.LayerNorm(width, eps=1e-6)
         self.decoder.pred = nn.Linear(width, decoder.pred.out_features)

@@ -6,6 +6,8 @@ compared. Each comes with the constructor of its optimizer; ours has the fused A
 """
 
 import argparse
+import contextlib
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -114,7 +116,8 @@ def build_step(variant: str, arch: str, size: int, batch: int) -> Callable[[], f
         )
     model = revert_sync_batchnorm(model).train()
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    wrapper = build_optim_wrapper(model, wrapper_cfg)
+    with contextlib.redirect_stdout(io.StringIO()):  # the peer's constructor prints every parameter
+        wrapper = build_optim_wrapper(model, wrapper_cfg)
     generator = torch.Generator().manual_seed(0)
     samples = []
     for _ in range(batch):

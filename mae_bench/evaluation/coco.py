@@ -1,6 +1,8 @@
 """COCO's twelve statistics of boxes and of masks, counted in C++."""
 
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -79,6 +81,19 @@ class FastCocoMetric(CocoMetric):
         return statistics
 
 
+@contextmanager
+def _garbage_collection_paused() -> Iterator[None]:
+    """Here a million objects all stay; to look for garbage among them takes a fifth of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+@_garbage_collection_paused()
 def evaluate(
     truth: COCO, found: list[dict[str, Any]], iou_type: str, categories: Sequence[int]
 ) -> dict[str, float]:
