@@ -219,8 +219,13 @@ class ClaimWorkDir(Hook):
 
 def first_processes(work_dir: str | Path) -> int | None:
     """How many processes a run had when it began; None where nothing says it."""
-    state = Path(work_dir, STATE_NAME)
-    return json.loads(state.read_text("utf-8")).get("processes") if state.is_file() else None
+    return (_read_state(work_dir) or {}).get("processes")
+
+
+def _read_state(work_dir: str | Path) -> dict[str, Any] | None:
+    """What :class:`ClaimWorkDir` wrote; None in another directory."""
+    path = Path(work_dir, STATE_NAME)
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def check_work_dir(cfg: Config, resume: bool) -> None:
@@ -230,10 +235,9 @@ def check_work_dir(cfg: Config, resume: bool) -> None:
         ValueError: the directory belongs to another run, or to this one and ``resume`` is not set.
     """
     work_dir = Path(cfg.work_dir)
-    state_file = work_dir / STATE_NAME
     identity = run_identity(cfg)
-    if state_file.is_file():
-        before = json.loads(state_file.read_text(encoding="utf-8"))
+    before = _read_state(work_dir)
+    if before is not None:
         changed = [key for key in identity if before.get(key) != identity[key]]
         if changed:
             raise ValueError(

@@ -86,9 +86,3 @@ class TrainRunner(Runner):
             self.model.state_dict()
             self.optim_wrapper.state_dict()
         super().save_checkpoint(*args, **kwargs)
-
-    def resume(self, filename: str, *args: Any, **kwargs: Any) -> None:
-        """Resume; a state that is to be sharded is read into the memory of the CPU."""
-        if self.fully_sharded:
-            kwargs.setdefault("map_location", "cpu")
-        super().resume(filename, *args, **kwargs)

@@ -109,11 +109,12 @@ def evaluate(
         :data:`STATISTICS` -> value in 0..1, or -1 where no object has that size.
     """
     results = truth.loadRes(found)
-    if iou_type == "segm" and found:
+    if iou_type == "segm":
         # The area of an object, which decides whether it is small, is its mask's. It has been read
         # from the boxes, which is faster than from the masks one by one.
-        areas = mask.area([entry["segmentation"] for entry in results.dataset["annotations"]])
-        for entry, area in zip(results.dataset["annotations"], areas, strict=True):
+        entries = results.dataset["annotations"]
+        areas = mask.area([entry["segmentation"] for entry in entries])
+        for entry, area in zip(entries, areas, strict=True):
             entry["area"] = area
     counts = COCOeval_faster(truth, results, iou_type)
     counts.params.catIds = list(categories)
