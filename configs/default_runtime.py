@@ -2,7 +2,7 @@
 
 from mmengine.hooks import DistSamplerSeedHook, IterTimerHook, LoggerHook, ParamSchedulerHook
 
-from mae_bench.engine import (
+from mae_bench.training.hooks import (
     ProgressFile,
     RunCard,
     SaveCheckpoint,

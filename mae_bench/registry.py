@@ -15,21 +15,43 @@ def _child(parent: Registry, *locations: str) -> Registry:
     return Registry(parent.name, parent=parent, scope=SCOPE, locations=list(locations))
 
 
-MODELS = _child(mmengine_registry.MODELS, "mae_bench.models")
-WEIGHT_INITIALIZERS = _child(mmengine_registry.WEIGHT_INITIALIZERS, "mae_bench.checkpoint.transfer")
+MODELS = _child(
+    mmengine_registry.MODELS,
+    "mae_bench.models",
+    "mae_bench.openmmlab.classifiers",
+    "mae_bench.openmmlab.linear_probe",
+    "mae_bench.openmmlab.multi_scale",
+    "mae_bench.openmmlab.patch_classifier",
+    "mae_bench.openmmlab.roi_extractor",
+)
+WEIGHT_INITIALIZERS = _child(
+    mmengine_registry.WEIGHT_INITIALIZERS,
+    "mae_bench.checkpoint.transfer",
+    "mae_bench.checkpoint.continued",
+)
 DATASETS = _child(
     mmengine_registry.DATASETS,
-    "mae_bench.datasets.robustness",
+    "mae_bench.datasets.imagenet_s",
     "mae_bench.datasets.inaturalist",
     "mae_bench.datasets.places",
+    "mae_bench.datasets.robustness_sets",
 )
-TRANSFORMS = _child(mmengine_registry.TRANSFORMS, "mae_bench.datasets.loading")
-HOOKS = _child(mmengine_registry.HOOKS, "mae_bench.engine")
-LOOPS = _child(mmengine_registry.LOOPS, "mae_bench.engine")
-OPTIMIZERS = _child(mmengine_registry.OPTIMIZERS, "mae_bench.engine")
-OPTIM_WRAPPERS = _child(mmengine_registry.OPTIM_WRAPPERS, "mae_bench.engine")
+TRANSFORMS = _child(
+    mmengine_registry.TRANSFORMS,
+    "mae_bench.datasets.augmentation",
+    "mae_bench.datasets.imagenet_s",
+    "mae_bench.datasets.loading",
+)
+HOOKS = _child(mmengine_registry.HOOKS, "mae_bench.training.hooks")
+LOOPS = _child(mmengine_registry.LOOPS, "mae_bench.training", "mae_bench.evaluation.robustness")
+OPTIMIZERS = _child(mmengine_registry.OPTIMIZERS, "mae_bench.training")
+OPTIM_WRAPPERS = _child(mmengine_registry.OPTIM_WRAPPERS, "mae_bench.training")
 OPTIM_WRAPPER_CONSTRUCTORS = _child(
-    mmengine_registry.OPTIM_WRAPPER_CONSTRUCTORS, "mae_bench.engine"
+    mmengine_registry.OPTIM_WRAPPER_CONSTRUCTORS, "mae_bench.training"
 )
-PARAM_SCHEDULERS = _child(mmengine_registry.PARAM_SCHEDULERS, "mae_bench.engine")
-METRICS = _child(mmengine_registry.METRICS, "mae_bench.evaluation")
+PARAM_SCHEDULERS = _child(mmengine_registry.PARAM_SCHEDULERS, "mae_bench.training")
+METRICS = _child(
+    mmengine_registry.METRICS,
+    "mae_bench.evaluation.corruption_error",
+    "mae_bench.openmmlab.coco_metric",
+)

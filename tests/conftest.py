@@ -1,10 +1,42 @@
 """What every test needs."""
 
+from collections.abc import Callable
+
 import pytest
+import torch
 from mmengine.registry import DefaultScope
+from torch import Tensor, nn
 
 
 @pytest.fixture(autouse=True)
 def no_default_scope():
     """A Runner leaves MMEngine's default scope set, and names would resolve there from then on."""
     DefaultScope._instance_dict.clear()
+
+
+def _randomise(module: nn.Module, seed: int = 0) -> nn.Module:
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            # A width of about 32 keeps activations near 1 with this scale.
+            parameter.copy_(0.2 * noise + (1.0 if parameter.ndim == 1 else 0.0))
+    return module
+
+
+def _relative_error(actual: Tensor, expected: Tensor) -> float:
+    assert actual.shape == expected.shape
+    actual, expected = actual.detach().double(), expected.detach().double()
+    return float((actual - expected).norm() / expected.norm())
+
+
+@pytest.fixture
+def randomise() -> Callable[..., nn.Module]:
+    """Fill every parameter with seeded noise, so that no zero or one hides a missing term."""
+    return _randomise
+
+
+@pytest.fixture
+def relative_error() -> Callable[[Tensor, Tensor], float]:
+    """Euclidean norm of the difference over that of the expected tensor."""
+    return _relative_error

@@ -12,7 +12,7 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, PARAM_SCHEDULERS, init_default_scope
 from timm.optim import param_groups_layer_decay
 
-from mae_bench.engine.launch import load_config
+from mae_bench.config.load import load_config
 from mae_bench.results.cells import check_entries
 from mae_bench.suite.plan import plan_jobs
 from mae_bench.suite.spec import load_suite

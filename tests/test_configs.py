@@ -9,7 +9,7 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, PARAM_SCHEDULERS, init_default_scope
 
-from mae_bench.engine.launch import load_config
+from mae_bench.config.load import load_config
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted(

@@ -10,9 +10,9 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
-from mae_bench.engine.launch import load_config
-from mae_bench.evaluation.multi_scale import MultiScaleSegmentor, views_of_one_picture
+from mae_bench.config.load import load_config
 from mae_bench.models import VisionTransformer
+from mae_bench.openmmlab.multi_scale import MultiScaleSegmentor, views_of_one_picture
 from mae_bench.results.cells import check_entries
 from mae_bench.suite.search import cells_of
 from mae_bench.suite.spec import load_suite

@@ -16,9 +16,9 @@ from torchvision import transforms
 from torchvision.io import write_jpeg
 
 from mae_bench.checkpoint.transfer import load_backbone
-from mae_bench.engine.launch import load_config
-from mae_bench.engine.train_runner import TrainRunner
+from mae_bench.config.load import load_config
 from mae_bench.models.dvae import DVAEEncoder
+from mae_bench.training.runner import TrainRunner
 
 from .shrink import shrink
 

@@ -1,48 +1,8 @@
 #!/usr/bin/env python
-"""Speed and memory against the closest peers, measured in one run."""
+"""See ``mae_bench.cli.benchmark``."""
 
-import argparse
-import ast
-import sys
-from importlib import import_module
-from pathlib import Path
-
-from mae_bench import benchmarks
-from mae_bench.cli import run_command
-
-
-def find_benchmarks() -> dict[str, str]:
-    """Sub-commands and the first lines of their help: the modules that have a function ``run``.
-
-    They are read, not imported: each imports the libraries it compares, which takes seconds.
-    """
-    found = {}
-    for path in sorted(Path(benchmarks.__path__[0]).glob("*.py")):
-        module = ast.parse(path.read_text(encoding="utf-8"))
-        if any(isinstance(node, ast.FunctionDef) and node.name == "run" for node in module.body):
-            summary = (ast.get_docstring(module) or "").partition("\n")[0]
-            found[path.stem.replace("_", "-")] = summary
-    return found
-
-
-def main() -> None:
-    """Hand over to the sub-command's module."""
-    found = find_benchmarks()
-    parser = argparse.ArgumentParser(description=__doc__)
-    commands = parser.add_subparsers(dest="benchmark", required=True, metavar="BENCHMARK")
-    chosen = next((argument for argument in sys.argv[1:] if argument in found), None)
-    module = None
-    for name, summary in found.items():
-        command = commands.add_parser(name, help=summary.replace("%", "%%"), description=summary)
-        if name == chosen:
-            module = import_module(f"{benchmarks.__name__}.{name.replace('-', '_')}")
-            command.description = module.__doc__
-            command.formatter_class = argparse.RawDescriptionHelpFormatter
-            module.add_arguments(command)
-    args = parser.parse_args()
-    assert module is not None, "argparse accepts the names found only"
-    module.run(args)
-
+from mae_bench.cli.benchmark import main
+from mae_bench.cli.command import run_command
 
 if __name__ == "__main__":
     run_command(main)

@@ -1,25 +1,8 @@
-"""Write MiniWorld, the embedded dataset, to a folder; nothing happens if it is there already."""
+#!/usr/bin/env python
+"""See ``mae_bench.cli.make_miniworld``."""
 
-import argparse
-import sys
-
-from mae_bench.datasets.miniworld import DEFAULT_ROOT, build
-
-
-def main() -> int:
-    """Parse the command line and build."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("root", nargs="?", default=DEFAULT_ROOT, help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    arguments = parser.parse_args()
-    try:
-        description = build(arguments.root, seed=arguments.seed)
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"{arguments.root}: {description['files']} files, SHA-256 {description['sha256']}")
-    return 0
-
+from mae_bench.cli.command import run_command
+from mae_bench.cli.make_miniworld import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command(main)

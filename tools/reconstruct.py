@@ -1,84 +1,8 @@
 #!/usr/bin/env python
-"""Show what a masked autoencoder makes of pictures it sees in part.
+"""See ``mae_bench.cli.reconstruct``."""
 
-tools/reconstruct.py mae.safetensors pictures/*.jpg --out figure2 --ratios 0.8
-tools/reconstruct.py mae.safetensors pictures/*.jpg --out figure4 --ratios 0.75 0.85 0.95
-tools/reconstruct.py mae.safetensors pictures/*.jpg --out figure6 --samplings random block grid
-"""
-
-import argparse
-from pathlib import Path
-
-from mae_bench.cli import run_command
-
-
-def parse_args() -> argparse.Namespace:
-    """Options of the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("checkpoint", help="pre-trained .safetensors of ours, with its decoder")
-    parser.add_argument("images", nargs="+", help="pictures of any size")
-    parser.add_argument("--out", required=True, help="folder for the pictures and the page")
-    parser.add_argument(
-        "--config",
-        help="pre-training config; needed unless the model has the paper's decoder (width 512, 16 "
-        "heads) and normalised pixels",
-    )
-    parser.add_argument("--ratios", nargs="+", type=float, default=[0.75], help="default: 0.75")
-    parser.add_argument(
-        "--samplings", nargs="+", default=["random"], help="random, block, grid (default: random)"
-    )
-    parser.add_argument(
-        "--paste", action="store_true", help="show visible patches as they are, not as predicted"
-    )
-    parser.add_argument("--seed", type=int, default=0, help="of the masks (default: 0)")
-    parser.add_argument(
-        "--size",
-        default="model",
-        help="shorter side in pixels; 'model': that of pre-training, 'own': the picture's",
-    )
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Load, reconstruct, write a PNG and an HTML page."""
-    args = parse_args()
-    from mae_bench.engine.load_mae import load_mae
-    from mae_bench.engine.reconstruction import (
-        compare_maskings,
-        draw_comparisons,
-        fit_to_patches,
-        read_image,
-    )
-    from mae_bench.engine.reconstruction_page import encode_png, reconstruction_page
-    from mae_bench.files import write_atomic
-
-    model, trained_side = load_mae(args.checkpoint, args.config)
-    if args.size not in ("model", "own") and not args.size.isdigit():
-        raise ValueError(f"--size {args.size} is neither a number of pixels, nor 'model' or 'own'")
-    side = {"model": trained_side, "own": None}.get(args.size)
-    if args.size.isdigit():
-        side = int(args.size)
-    maskings = [(sampling, ratio) for sampling in args.samplings for ratio in args.ratios]
-    comparisons = []
-    for i, path in enumerate(args.images):
-        try:
-            image = fit_to_patches(read_image(path), model.backbone.patch_size, side)
-        except ValueError as error:
-            raise ValueError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
-        comparisons.append(
-            compare_maskings(model, Path(path).name, image, maskings, args.seed + i, args.paste)
-        )
-
-    out = Path(args.out)
-    about = f"Checkpoint {Path(args.checkpoint).name}, masks of seed {args.seed}. Visible patches "
-    about += "are shown as they are." if args.paste else "are shown as the model predicts them."
-    page = reconstruction_page("Reconstructions", about, comparisons)
-    write_atomic(encode_png(draw_comparisons(comparisons)), out / "reconstructions.png")
-    write_atomic(page.encode(), out / "reconstructions.html")
-    print(f"{out}: reconstructions.png, reconstructions.html of {len(comparisons)} pictures")
-
+from mae_bench.cli.command import run_command
+from mae_bench.cli.reconstruct import main
 
 if __name__ == "__main__":
     run_command(main)

@@ -1,78 +1,8 @@
 #!/usr/bin/env python
-"""Evaluate one model on the test set of a config and write its record.
+"""See ``mae_bench.cli.test``."""
 
-A robustness config evaluates ImageNet val, A, R, Sketch and C, as many as are on disk, and prints
-one table; interrupted, the same command goes on with what is left.
-"""
-
-import argparse
-from pathlib import Path
-
-from mae_bench.cli import run_command
-
-
-def parse_args() -> argparse.Namespace:
-    """Options of the command line."""
-    from mmengine.config import DictAction
-
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("config", help="config file with a test_dataloader")
-    parser.add_argument(
-        "checkpoint",
-        nargs="?",
-        help="checkpoint.safetensors that training exported; with the configs for other libraries' "
-        "models, their file, or none for a timm model with its own weights",
-    )
-    parser.add_argument("--out", help="record to write; record.json in the work directory")
-    parser.add_argument("--work-dir", help="where logs and pictures go; work_dirs/CONFIG")
-    parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, default={}, help="key=value overrides"
-    )
-    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm"], default="none")
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Load the whole model, head included, and test it."""
-    args = parse_args()
-    from mmengine.dist import is_main_process
-    from mmengine.runner import Runner
-
-    from mae_bench.checkpoint.transfer import load_model
-    from mae_bench.engine import launch
-    from mae_bench.engine.run_card import unwrap
-    from mae_bench.evaluation.robustness import RobustnessLoop
-    from mae_bench.results.robustness import print_table
-
-    cfg = launch.load_config(args.config, args.cfg_options)
-    cfg.work_dir = args.work_dir or str(Path("work_dirs", Path(args.config).stem))
-    cfg.launcher = args.launcher
-    cfg.record_file = args.out
-    cfg.checkpoint_file = args.checkpoint
-    # A test has nothing to train with, even where it is the test of a training config.
-    for key in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"):
-        cfg[key] = None
-    for key in ("val_dataloader", "val_cfg", "val_evaluator"):
-        cfg[key] = None
-    if args.checkpoint is None and not cfg.model.get("pretrained"):
-        raise ValueError(
-            "CHECKPOINT is missing; only a timm model has weights of its own, with --cfg-options "
-            "model.pretrained=True"
-        )
-    launch.check_data_folders(cfg)
-    runner = Runner.from_cfg(cfg)
-    if args.checkpoint is not None:
-        # Models of other libraries read their own files.
-        load_weights = getattr(unwrap(runner.model), "load_weights", None)
-        if load_weights is not None:
-            load_weights(args.checkpoint)
-        else:
-            load_model(runner.model, args.checkpoint)
-    metrics = runner.test()
-    if isinstance(runner.test_loop, RobustnessLoop) and is_main_process():
-        loop = runner.test_loop
-        print_table(metrics, loop.data_counts, runner.cfg.reproduces, loop.dataset.missing)
-
+from mae_bench.cli.command import run_command
+from mae_bench.cli.test import main
 
 if __name__ == "__main__":
     run_command(main)

@@ -1,61 +1,8 @@
 #!/usr/bin/env python
-"""Pre-train or fine-tune a model: one config, one work directory, one record."""
+"""See ``mae_bench.cli.train``."""
 
-import argparse
-from pathlib import Path
-
-from mae_bench.cli import run_command
-
-
-def parse_args() -> argparse.Namespace:
-    """Options of the command line."""
-    from mmengine.config import DictAction
-
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("config", help="config file")
-    parser.add_argument("--work-dir", help="where everything is written; work_dirs/CONFIG")
-    parser.add_argument("--resume", action="store_true", help="go on where the last run stopped")
-    parser.add_argument("--checkpoint", help="what the backbone starts from")
-    parser.add_argument(
-        "--amp",
-        nargs="?",
-        const="auto",
-        choices=["auto", "bfloat16", "float16"],
-        help="train in mixed precision: bfloat16 where the GPU has it, unless told",
-    )
-    parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, default={}, help="key=value overrides"
-    )
-    parser.add_argument(
-        "--fsdp", action="store_true", help="cut weights and moments among the processes"
-    )
-    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm"], default="none")
-    return parser.parse_args()
-
-
-def main() -> None:
-    """Check everything that can be checked, then train."""
-    args = parse_args()
-    from mae_bench.engine import launch
-    from mae_bench.engine.train_runner import TrainRunner
-
-    cfg = launch.load_config(args.config, args.cfg_options)
-    cfg.work_dir = args.work_dir or str(Path("work_dirs", Path(args.config).stem))
-    cfg.launcher = args.launcher
-    if args.checkpoint:
-        launch.initialise_backbone(cfg, args.checkpoint)
-    if args.amp:
-        launch.use_mixed_precision(cfg, args.amp)
-    if args.fsdp:
-        launch.use_fully_sharded(cfg)
-    launch.check_data_folders(cfg)
-    launch.check_work_dir(cfg, args.resume)
-    identity = launch.run_identity(cfg)
-    cfg.resume = args.resume
-    runner = TrainRunner.from_cfg(cfg)
-    runner.register_hook(launch.ClaimWorkDir(identity))
-    runner.train()
-
+from mae_bench.cli.command import run_command
+from mae_bench.cli.train import main
 
 if __name__ == "__main__":
     run_command(main)

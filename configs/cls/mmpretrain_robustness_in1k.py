@@ -11,7 +11,7 @@ UNKNOWN: nothing.
 
 from mmengine.config import read_base
 
-from mae_bench.evaluation.classifiers import mmpretrain_model
+from mae_bench.openmmlab.classifiers import mmpretrain_model
 
 with read_base():
     from .vit_base_robustness_in1k import *

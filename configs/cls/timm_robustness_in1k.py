@@ -13,7 +13,7 @@ as they are; the rest as in vit_base_robustness_in1k.py. UNKNOWN: nothing.
 
 from mmengine.config import read_base
 
-from mae_bench.evaluation.classifiers import TimmModel
+from mae_bench.openmmlab.classifiers import TimmModel
 
 with read_base():
     from .vit_base_robustness_in1k import *

@@ -28,14 +28,10 @@ from torchvision.transforms.v2 import CenterCrop, RandomHorizontalFlip, RandomRe
 
 from mae_bench.datasets.augmentation import RandAugment
 from mae_bench.datasets.loading import LoadImageTensor
-from mae_bench.engine import (
-    ExportCheckpoint,
-    LayerDecayConstructor,
-    ResumableEpochLoop,
-    WarmupCosineLR,
-)
 from mae_bench.models import VisionTransformer
-from mae_bench.models.batch_augment import EraseAndMix
+from mae_bench.openmmlab.batch_augment import EraseAndMix
+from mae_bench.training import LayerDecayConstructor, ResumableEpochLoop, WarmupCosineLR
+from mae_bench.training.hooks import ExportCheckpoint
 
 with read_base():
     from ..default_runtime import *

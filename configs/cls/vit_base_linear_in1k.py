@@ -26,14 +26,10 @@ from torchvision.transforms.v2 import CenterCrop, RandomHorizontalFlip, Resize
 
 from mae_bench.datasets.augmentation import SingleDrawCrop
 from mae_bench.datasets.loading import LoadImageTensor
-from mae_bench.engine import (
-    LARS,
-    ExportCheckpoint,
-    LayerDecayConstructor,
-    ResumableEpochLoop,
-    WarmupCosineLR,
-)
-from mae_bench.models import LinearProbeHead, VisionTransformer
+from mae_bench.models import VisionTransformer
+from mae_bench.openmmlab.linear_probe import LinearProbeHead
+from mae_bench.training import LARS, LayerDecayConstructor, ResumableEpochLoop, WarmupCosineLR
+from mae_bench.training.hooks import ExportCheckpoint
 
 with read_base():
     from ..default_runtime import *

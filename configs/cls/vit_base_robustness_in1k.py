@@ -16,7 +16,7 @@ UNKNOWN: interpolation of Table 13 on A, R and Sketch, and whether it resized Im
 from mmengine.config import read_base
 from mmpretrain.models import ClsDataPreprocessor, ImageClassifier, LinearClsHead
 
-from mae_bench.datasets.robustness import RobustnessSets
+from mae_bench.datasets.robustness_sets import RobustnessSets
 from mae_bench.evaluation.robustness import RobustnessLoop
 from mae_bench.models import VisionTransformer
 

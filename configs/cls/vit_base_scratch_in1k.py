@@ -17,7 +17,7 @@ std 2e-5 for the head), pooling (here the mean), floor of the lr (here 1e-6).
 from mmengine.config import read_base
 from torch.optim import AdamW
 
-from mae_bench.engine import ExportCheckpoint, WeightAverage
+from mae_bench.training.hooks import ExportCheckpoint, WeightAverage
 
 with read_base():
     from .vit_base_finetune_in1k import *

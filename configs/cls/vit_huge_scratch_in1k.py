@@ -12,7 +12,7 @@ Sources and UNKNOWN: as vit_base_scratch_in1k.py.
 from mmengine.config import read_base
 from torch.optim import AdamW
 
-from mae_bench.engine import ExportCheckpoint, WeightAverage
+from mae_bench.training.hooks import ExportCheckpoint, WeightAverage
 
 with read_base():
     from .vit_base_finetune_in1k import *

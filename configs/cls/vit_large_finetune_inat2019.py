@@ -16,7 +16,7 @@ Layout of data/inat2019: docs/classification.md.
 from mmengine.config import read_base
 
 from mae_bench.datasets.inaturalist import INaturalist
-from mae_bench.engine import ExportCheckpoint
+from mae_bench.training.hooks import ExportCheckpoint
 
 with read_base():
     from .vit_base_finetune_in1k import *

@@ -17,7 +17,7 @@ Layout of data/places365: docs/classification.md.
 from mmengine.config import read_base
 
 from mae_bench.datasets.places import Places365
-from mae_bench.engine import ExportCheckpoint
+from mae_bench.training.hooks import ExportCheckpoint
 
 with read_base():
     from .vit_base_finetune_in1k import *

@@ -18,13 +18,9 @@ from mmpretrain.evaluation import Accuracy
 from mmpretrain.models import ClsDataPreprocessor, ImageClassifier, LabelSmoothLoss, LinearClsHead
 from torch.optim import AdamW
 
-from mae_bench.engine import (
-    ExportCheckpoint,
-    LayerDecayConstructor,
-    ResumableEpochLoop,
-    WarmupCosineLR,
-)
 from mae_bench.models import VisionTransformer
+from mae_bench.training import LayerDecayConstructor, ResumableEpochLoop, WarmupCosineLR
+from mae_bench.training.hooks import ExportCheckpoint
 
 with read_base():
     from ..default_runtime import *

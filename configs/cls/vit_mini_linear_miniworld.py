@@ -11,8 +11,8 @@ from mmengine.config import read_base
 from mmengine.optim import OptimWrapper
 from mmpretrain.models import CrossEntropyLoss
 
-from mae_bench.engine import LARS, LayerDecayConstructor, ResumableEpochLoop, WarmupCosineLR
-from mae_bench.models import LinearProbeHead
+from mae_bench.openmmlab.linear_probe import LinearProbeHead
+from mae_bench.training import LARS, LayerDecayConstructor, ResumableEpochLoop, WarmupCosineLR
 
 with read_base():
     from .vit_mini_finetune_miniworld import *

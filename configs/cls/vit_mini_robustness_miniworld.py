@@ -11,7 +11,7 @@ from mmengine.dataset import DefaultSampler
 from mmengine.runner import TestLoop
 from mmpretrain.datasets import LoadImageFromFile, PackInputs
 
-from mae_bench.datasets.robustness import ImageNetC
+from mae_bench.datasets.robustness_sets import ImageNetC
 from mae_bench.evaluation import CorruptionError
 
 with read_base():

@@ -48,14 +48,9 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import ValLoop
 from torch.optim import AdamW
 
-from mae_bench.engine import (
-    DrawPredictions,
-    ExportCheckpoint,
-    LayerDecayConstructor,
-    ResumableEpochLoop,
-    WarmupCosineLR,
-)
 from mae_bench.models import FeaturePyramidAdapter, VisionTransformer
+from mae_bench.training import LayerDecayConstructor, ResumableEpochLoop, WarmupCosineLR
+from mae_bench.training.hooks import DrawPredictions, ExportCheckpoint
 
 with read_base():
     from ..default_runtime import *

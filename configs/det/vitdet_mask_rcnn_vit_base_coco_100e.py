@@ -50,15 +50,11 @@ from mmengine.runner import TestLoop, ValLoop
 from timm.layers import LayerNorm2d
 from torch.optim import AdamW
 
-from mae_bench.engine import (
-    DrawPredictions,
-    ExportCheckpoint,
-    LayerDecayConstructor,
-    ResumableEpochLoop,
-)
-from mae_bench.evaluation.coco import FastCocoMetric
 from mae_bench.models import SimpleFeaturePyramid, VisionTransformer
-from mae_bench.roi_extractor import Float32RoIExtractor
+from mae_bench.openmmlab.coco_metric import FastCocoMetric
+from mae_bench.openmmlab.roi_extractor import Float32RoIExtractor
+from mae_bench.training import LayerDecayConstructor, ResumableEpochLoop
+from mae_bench.training.hooks import DrawPredictions, ExportCheckpoint
 
 with read_base():
     from ..default_runtime import *

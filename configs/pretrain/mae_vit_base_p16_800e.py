@@ -26,13 +26,9 @@ from mmpretrain.models import ClsDataPreprocessor
 from torch.optim import AdamW
 
 from mae_bench.datasets.loading import LoadImageTensor, RandomResizedCropTensor
-from mae_bench.engine import (
-    ExportCheckpoint,
-    LayerDecayConstructor,
-    ResumableEpochLoop,
-    WarmupCosineLR,
-)
 from mae_bench.models import MAE, VisionTransformer
+from mae_bench.training import LayerDecayConstructor, ResumableEpochLoop, WarmupCosineLR
+from mae_bench.training.hooks import ExportCheckpoint
 
 with read_base():
     from ..default_runtime import *

@@ -15,14 +15,9 @@ from mmpretrain.datasets import CustomDataset, LoadImageFromFile, PackInputs, Ra
 from mmpretrain.models import ClsDataPreprocessor
 from torch.optim import AdamW
 
-from mae_bench.engine import (
-    DrawReconstructions,
-    ExportCheckpoint,
-    LayerDecayConstructor,
-    ResumableEpochLoop,
-    WarmupCosineLR,
-)
 from mae_bench.models import MAE, VisionTransformer
+from mae_bench.training import LayerDecayConstructor, ResumableEpochLoop, WarmupCosineLR
+from mae_bench.training.hooks import DrawReconstructions, ExportCheckpoint
 
 with read_base():
     from ..default_runtime import *

@@ -13,8 +13,8 @@ of the coefficients in the loss (plain projections here).
 
 from mmengine.config import read_base
 
-from mae_bench.engine import FitPCATarget
 from mae_bench.models import PCATarget
+from mae_bench.training.hooks import FitPCATarget
 
 with read_base():
     from .mae_vit_base_p16_800e import *

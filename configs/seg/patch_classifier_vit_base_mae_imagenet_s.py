@@ -36,15 +36,10 @@ from torchvision.transforms.v2 import (
 
 from mae_bench.datasets.imagenet_s import ImageNetS, LoadImageNetSMask, SegmentationToArrays
 from mae_bench.datasets.loading import LoadImageTensor
-from mae_bench.engine import (
-    DrawPredictions,
-    ExportCheckpoint,
-    LayerDecayConstructor,
-    ResumableEpochLoop,
-    WarmupCosineLR,
-)
 from mae_bench.models import VisionTransformer
-from mae_bench.patch_classifier import PatchClassifier
+from mae_bench.openmmlab.patch_classifier import PatchClassifier
+from mae_bench.training import LayerDecayConstructor, ResumableEpochLoop, WarmupCosineLR
+from mae_bench.training.hooks import DrawPredictions, ExportCheckpoint
 
 with read_base():
     from ..default_runtime import *

@@ -15,7 +15,7 @@ from mmcv.transforms import TestTimeAug
 from mmengine.config import read_base
 from mmseg.datasets.transforms import ResizeShortestEdge
 
-from mae_bench.evaluation.multi_scale import MultiScaleSegmentor, views_of_one_picture
+from mae_bench.openmmlab.multi_scale import MultiScaleSegmentor, views_of_one_picture
 
 with read_base():
     from .upernet_vit_base_mae_ade20k_160k import *

@@ -23,13 +23,9 @@ from mmseg.evaluation import IoUMetric
 from mmseg.models import CrossEntropyLoss, EncoderDecoder, FCNHead, SegDataPreProcessor, UPerHead
 from torch.optim import AdamW
 
-from mae_bench.engine import (
-    DrawPredictions,
-    ExportCheckpoint,
-    LayerDecayConstructor,
-    ResumableEpochLoop,
-)
 from mae_bench.models import FeaturePyramidAdapter, VisionTransformer
+from mae_bench.training import LayerDecayConstructor, ResumableEpochLoop
+from mae_bench.training.hooks import DrawPredictions, ExportCheckpoint
 
 with read_base():
     from ..default_runtime import *

@@ -11,7 +11,7 @@ from ..models.position import resize_position_table
 from ..registry import WEIGHT_INITIALIZERS
 from .adapters import read_any
 from .fit import position_grid
-from .report import LoadingReport, Resized
+from .loading_report import LoadingReport, Resized
 from .transfer import load_backbone
 
 PREFIX = "decoder."

@@ -17,8 +17,8 @@ from ..registry import WEIGHT_INITIALIZERS
 from .adapters import metadata_heads, read_any
 from .fit import DOCS, OFFSET_TABLES, RELATIVE_TABLE, fit_tensor, position_grid
 from .format import CheckpointMetadata, load_checkpoint, save_checkpoint
+from .loading_report import LoadingReport, make_report
 from .names import ENCODER, visible_architecture, visible_options
-from .report import LoadingReport, make_report
 from .variants import is_layer_scale, match_variants
 
 # Of a backbone's tensors, those that belong to transfer and may start afresh.

@@ -10,6 +10,8 @@ from timm.data.auto_augment import rand_augment_transform
 from torchvision.transforms import v2
 from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
+from ..registry import TRANSFORMS
+
 # What an operation uncovers: ImageNet's mean colour, RGB.
 MEAN_COLOUR = (124, 116, 104)
 
@@ -22,6 +24,7 @@ def posterize(image: Image.Image, bits: int, **_: Any) -> Image.Image:
     return ImageOps.posterize(image, bits) if bits else Image.new(image.mode, image.size)
 
 
+@TRANSFORMS.register_module()
 class RandAugment(BaseTransform):
     """timm's RandAugment, operation by operation on Pillow images.
 
@@ -48,6 +51,7 @@ class RandAugment(BaseTransform):
         return results
 
 
+@TRANSFORMS.register_module()
 class SingleDrawCrop(v2.RandomResizedCrop):
     """Random resized crop whose area and proportions are drawn once, and cut to the image.
 

@@ -15,7 +15,7 @@ from mmpretrain.registry import DATASETS
 from torch import Tensor
 
 from ..datasets.imagenet_variants import imagenet_classes, subset_indices
-from ..datasets.robustness import (
+from ..datasets.robustness_sets import (
     ADVERSARIAL,
     CORRUPTED,
     CORRUPTED_HERE,
@@ -27,6 +27,7 @@ from ..datasets.robustness import (
 )
 from ..distributed import unwrap
 from ..files import sha256_of, write_json_atomic
+from ..registry import LOOPS
 from .corruption_error import corruption_metrics
 
 STATE_NAME = "robustness_state.json"
@@ -97,6 +98,7 @@ def normalise(images: Tensor, preprocessor: Any) -> Tensor:
     return images.float().sub_(preprocessor.mean).div_(preprocessor.std)
 
 
+@LOOPS.register_module()
 class RobustnessLoop(BaseLoop):
     """Test loop over ``RobustnessSets``: one pass, counts on the device, no Python per picture.
 

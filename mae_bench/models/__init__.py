@@ -1,6 +1,6 @@
 """Models: one ViT, the masked autoencoder around it, the adapters to pyramids, and heads."""
 
-from .classifier import LinearProbeHead
+from ..openmmlab.linear_probe import LinearProbeHead
 from .dvae import DVAETarget
 from .feature_pyramid import FeaturePyramidAdapter
 from .mae import MAE, MAEDecoder

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import blockwise
-from .linear import Linear, linear
+from .kernels.linear import Linear, linear
 from .position import Grid, RelativePositionBias, decomposed_channels
 
 # Fewest tokens at which PyTorch's fused kernel wins on a CPU in float32. Measured forward and

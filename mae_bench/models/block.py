@@ -8,7 +8,7 @@ from torch.utils.checkpoint import checkpoint
 from torchvision.ops import StochasticDepth
 
 from .attention import Attention
-from .linear import Linear
+from .kernels.linear import Linear
 from .position import Grid, RelativePositionBias
 
 LAYER_NORM_EPS = 1e-6

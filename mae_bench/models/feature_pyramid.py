@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from mmcv.cnn import build_norm_layer
 from mmengine.model import BaseModule
 from timm.layers import lecun_normal_
 from torch import Tensor, nn
@@ -48,7 +47,7 @@ class FeaturePyramidAdapter(BaseModule):
         if patch_size == 4 * stride:
             return nn.Sequential(
                 nn.ConvTranspose2d(dim, dim, 2, 2),
-                build_norm_layer(norm_cfg, dim)[1],
+                _norm(norm_cfg, dim),
                 nn.GELU(),
                 nn.ConvTranspose2d(dim, dim, 2, 2),
             )
@@ -80,3 +79,18 @@ class FeaturePyramidAdapter(BaseModule):
                 "out_indices and the adapter's strides to the same length"
             )
         return tuple(level(tap) for level, tap in zip(self.levels, taps, strict=True))
+
+
+def _norm(norm_cfg: dict, channels: int) -> nn.Module:
+    """Normalisation layer by the names that OpenMMLab's configs use.
+
+    Raises:
+        ValueError: another type than BN, SyncBN and GN.
+    """
+    options = dict(norm_cfg)
+    kind = options.pop("type")
+    if kind == "GN":
+        return nn.GroupNorm(num_channels=channels, **options)
+    if kind not in ("BN", "SyncBN"):
+        raise ValueError(f"norm_cfg.type={kind!r}: the adapter takes BN, SyncBN or GN")
+    return (nn.BatchNorm2d if kind == "BN" else nn.SyncBatchNorm)(channels, **options)

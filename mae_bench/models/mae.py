@@ -7,19 +7,12 @@ from mmengine.model import BaseModel, BaseModule
 from torch import Tensor, nn
 
 from ..registry import MODELS
-from .linear import Linear
+from .kernels.linear import Linear
 from .masking import SAMPLINGS, Masking, gather_tokens, sample_masking
 from .position import Grid, resize_position_table, sincos_position_table
 from .seeded_rows import SeededRows
 from .targets import Target, build_target
-from .vit import (
-    LAYER_NORM_EPS,
-    Block,
-    VisionTransformer,
-    init_transformer,
-    patchify,
-    unpatchify,
-)
+from .vit import LAYER_NORM_EPS, Block, VisionTransformer, init_transformer, patchify, unpatchify
 
 
 class MAEDecoder(BaseModule):

@@ -15,13 +15,8 @@ from torch import Tensor, nn
 
 from ..registry import MODELS
 from .block import LAYER_NORM_EPS, Block, init_transformer
-from .linear import linear
-from .position import (
-    Grid,
-    RelativePositionBias,
-    resize_position_table,
-    sincos_position_table,
-)
+from .kernels.linear import linear
+from .position import Grid, RelativePositionBias, resize_position_table, sincos_position_table
 
 # Width, depth and heads. tiny and small: DeiT (Touvron et al. 2021, Table 1); base, large, huge:
 # ViT (Dosovitskiy et al. 2021, Table 1). MAE uses patch 16 for base and large, 14 for huge.

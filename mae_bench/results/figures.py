@@ -9,7 +9,7 @@ from .cells import ancestors
 from .curves import Curve, Scalars, draw_curves
 from .paper import MeasuredTable
 from .record import Record
-from .robustness import accuracy_by_severity
+from .robustness_page import accuracy_by_severity
 from .table import Column
 
 Records = Mapping[str, Record]

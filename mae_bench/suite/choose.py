@@ -13,7 +13,7 @@ import os
 import shutil
 from pathlib import Path
 
-from ..cli import run_command
+from ..cli.command import run_command
 from ..results.labels import run_labels
 from ..results.record import RECORD_NAME, read_record, write_record
 from .plan import CHECKPOINT

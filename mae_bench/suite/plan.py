@@ -9,11 +9,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ..config.overrides import as_options, parse_options
 from ..files import sha256_of, write_json_atomic
 from ..results.labels import JOB_NAME
 from ..results.record import RECORD_NAME, config_sha256, read_record
 from .attempt import FOLDER_NAME as ATTEMPTS_NAME
-from .overrides import as_options, parse_options
 from .search import Cell, cells_of
 from .spec import PRETRAIN, SEED_KEY, Initialisation, Suite, Task
 
@@ -291,7 +291,7 @@ class _Planner:
         overrides = parse_options(dict(options))
         try:
             if len(overrides) > 1:  # more than the seed: a misspelt key is to be found now
-                from ..engine.launch import load_config  # imports torch
+                from ..config.load import load_config  # imports torch
 
                 load_config(config, overrides)
             return config_sha256(config, overrides)

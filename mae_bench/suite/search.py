@@ -7,8 +7,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ..config.overrides import as_options
 from ..results.record import Record
-from .overrides import as_options
 from .spec import Task
 
 

@@ -42,8 +42,8 @@ from typing import Any
 
 import yaml
 
+from ..config.overrides import as_options
 from ..results.table import Column, Layout
-from .overrides import as_options
 
 SEED_KEY = "randomness.seed"  # of MMEngine's configs
 PRETRAIN = "pretrain"  # folder of the pre-training job, so no task may have this name

@@ -5,8 +5,8 @@ import argparse
 import pytest
 import torch
 
-from mae_bench.benchmarks import attention
-from mae_bench.benchmarks.attention import build_biased, build_global, largest_error, training_step
+from benchmarks import attention
+from benchmarks.attention import build_biased, build_global, largest_error, training_step
 
 
 def test_ours_and_written_out_have_the_same_outputs_and_gradients():

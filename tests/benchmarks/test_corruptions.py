@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from mae_bench.benchmarks import corruptions as benchmark
-from mae_bench.benchmarks.measure import Spread
+from benchmarks import corruptions as benchmark
+from benchmarks.measure import Spread
 from mae_bench.datasets.imagenet_variants import CORRUPTIONS
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mae_bench.benchmarks import coco_eval, det, seg
+from benchmarks import coco_eval, det, seg
 
 ROOT = Path(__file__).parents[2]
 

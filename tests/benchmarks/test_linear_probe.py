@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mae_bench.benchmarks import linear_probe
+from benchmarks import linear_probe
 
 
 @pytest.mark.parametrize("frozen", [True, False])

@@ -4,13 +4,7 @@ import importlib
 
 import pytest
 
-from mae_bench.benchmarks.measure import (
-    Spread,
-    interleaved_seconds,
-    markdown_table,
-    peak_memory,
-    speed_up,
-)
+from benchmarks.measure import Spread, interleaved_seconds, markdown_table, peak_memory, speed_up
 
 
 def test_spread_is_median_and_range():

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from mae_bench.benchmarks import pretrain
-from mae_bench.benchmarks.plain_mae import PlainMAE
+from benchmarks import pretrain
+from benchmarks.plain_mae import PlainMAE
 from mae_bench.models.mae import MAE
 
 

@@ -11,16 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mae_bench.checkpoint.adapters import (
-    ADAPTERS,
-    Unseen,
-    describe,
-    detect,
-    import_file,
-    read_any,
-)
+from mae_bench.checkpoint.adapters import ADAPTERS, Unseen, describe, detect, import_file, read_any
 from mae_bench.checkpoint.adapters.adapter import rename
-from mae_bench.checkpoint.adapters.files import read_foreign_file, write_foreign_file
+from mae_bench.checkpoint.adapters.foreign_file import read_foreign_file, write_foreign_file
 from mae_bench.checkpoint.format import CheckpointMetadata, CheckpointSource, save_checkpoint
 from mae_bench.checkpoint.transfer import load_backbone
 from mae_bench.models import VisionTransformer

@@ -19,7 +19,7 @@ from torch import nn
 from transformers import ViTConfig, ViTForImageClassification, ViTMAEConfig, ViTMAEForPreTraining
 
 from mae_bench.checkpoint.adapters import ADAPTERS, import_file, read_any
-from mae_bench.checkpoint.adapters.files import read_foreign_file, write_foreign_file
+from mae_bench.checkpoint.adapters.foreign_file import read_foreign_file, write_foreign_file
 from mae_bench.checkpoint.transfer import load_backbone
 from mae_bench.models import MAE, VisionTransformer
 from mae_bench.models.masking import Masking

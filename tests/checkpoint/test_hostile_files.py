@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from mae_bench.checkpoint.adapters import ADAPTERS, import_file, read_any
-from mae_bench.checkpoint.adapters.files import read_foreign_file
+from mae_bench.checkpoint.adapters.foreign_file import read_foreign_file
 from mae_bench.checkpoint.transfer import load_backbone
 from mae_bench.models import VisionTransformer
 

@@ -14,8 +14,8 @@ from torchvision.io import write_png
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
+from mae_bench.config.load import load_config
 from mae_bench.datasets.augmentation import RandAugment, SingleDrawCrop
-from mae_bench.engine.launch import load_config
 
 CONFIGS = Path(__file__).parents[2] / "configs/cls"
 

@@ -10,8 +10,8 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
+from mae_bench.config.load import load_config
 from mae_bench.datasets.check import COUNTS, check_data
-from mae_bench.engine.launch import load_config
 
 ROOT = Path(__file__).parents[2]
 DETECTION = ROOT / "configs/det/mask_rcnn_vit_base_mae_coco_100e.py"

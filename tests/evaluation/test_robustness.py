@@ -20,10 +20,9 @@ from timm.data import create_transform, resolve_model_data_config
 
 from mae_bench.checkpoint.format import CheckpointMetadata, load_checkpoint, save_checkpoint
 from mae_bench.checkpoint.transfer import export_model
+from mae_bench.config.load import load_config
 from mae_bench.datasets.imagenet_variants import CORRUPTIONS, subset_indices
-from mae_bench.datasets.robustness import Part, RobustnessSets
-from mae_bench.engine.launch import load_config
-from mae_bench.evaluation.classifiers import TimmModel, mmpretrain_model
+from mae_bench.datasets.robustness_sets import Part, RobustnessSets
 from mae_bench.evaluation.corruption_error import ALEXNET_ERRORS, mean_corruption_error
 from mae_bench.evaluation.robustness import (
     COUNTS,
@@ -33,6 +32,7 @@ from mae_bench.evaluation.robustness import (
     normalise,
     robustness_metrics,
 )
+from mae_bench.openmmlab.classifiers import TimmModel, mmpretrain_model
 from mae_bench.results.record import read_record
 
 from .conftest import STINGRAY, TENCH, all_sets, class_folders

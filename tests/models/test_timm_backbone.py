@@ -6,8 +6,8 @@ import torch
 from safetensors.torch import save_file
 
 from mae_bench.checkpoint.transfer import load_backbone
-from mae_bench.engine.layer_decay import parameter_groups
 from mae_bench.models import TimmBackbone, VisionTransformer
+from mae_bench.training.layer_decay import parameter_groups
 
 TINY = dict(embed_dim=16, depth=2, num_heads=2)
 PLAIN = {

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from mae_bench.results.html_report import write_report
 from mae_bench.results.record import write_record
-from mae_bench.results.report import write_report
 
 pytestmark = pytest.mark.slow
 SIZES = {"phone": (375, 700), "desk": (1280, 900)}

@@ -12,8 +12,8 @@ import pytest
 
 from mae_bench.results.record import read_record
 from mae_bench.suite import executor, load_suite, plan_jobs
+from mae_bench.suite.order import path_lengths, time_left
 from mae_bench.suite.plan import Job
-from mae_bench.suite.schedule import path_lengths, time_left
 from mae_bench.suite.state import State, current_state
 
 RUN_SUITE = Path(__file__).resolve().parents[2] / "tools" / "run_suite.py"

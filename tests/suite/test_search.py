@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from mae_bench.config.overrides import as_options, parse_options
 from mae_bench.results.record import Record, read_record, write_record
 from mae_bench.results.table import build_table, read_records
 from mae_bench.suite import LocalExecutor, current_state, load_suite, plan_jobs, run_jobs
-from mae_bench.suite.overrides import as_options, parse_options
 from mae_bench.suite.search import best_cell, cells_of
 from mae_bench.suite.spec import Task
 
@@ -86,7 +86,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mae_bench.results.labels import run_labels
 from mae_bench.results.record import Record, config_sha256, write_record
-from mae_bench.suite.overrides import parse_options
+from mae_bench.config.overrides import parse_options
 
 folder = Path(sys.argv[sys.argv.index("--work-dir") + 1])
 options = dict(text.split("=") for text in sys.argv[sys.argv.index("--cfg-options") + 1:])

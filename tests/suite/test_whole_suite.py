@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mae_bench.datasets.miniworld import MiniWorldSize, build
+from mae_bench.datasets.miniworld.world import MiniWorldSize, build
 from mae_bench.results.record import read_record
 
 from .one_node_slurm import missing_programs, one_node_slurm

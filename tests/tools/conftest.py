@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mae_bench.datasets.miniworld import MiniWorldSize, build
+from mae_bench.datasets.miniworld.world import MiniWorldSize, build
 
 ROOT = Path(__file__).parents[2]
 

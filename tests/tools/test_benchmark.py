@@ -1,7 +1,7 @@
 """The frame of tools/benchmark.py: how it finds its sub-commands."""
 
 import ast
-import runpy
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def tool():
-    return runpy.run_path(str(ROOT / "tools/benchmark.py"))
+    return vars(import_module("mae_bench.cli.benchmark"))
 
 
 def call(tool, monkeypatch, *arguments):
@@ -24,7 +24,7 @@ def test_every_sub_command_has_the_two_functions_and_a_summary(tool):
     assert "attention" in found and "measure" not in found
     for name, summary in found.items():
         assert summary.endswith((".", ":")) and len(summary) <= 100, name
-        path = ROOT / "mae_bench/benchmarks" / f"{name.replace('-', '_')}.py"
+        path = ROOT / "benchmarks" / f"{name.replace('-', '_')}.py"
         body = ast.parse(path.read_text()).body
         functions = {node.name for node in body if isinstance(node, ast.FunctionDef)}
         assert {"add_arguments", "run"} <= functions, name
@@ -32,7 +32,7 @@ def test_every_sub_command_has_the_two_functions_and_a_summary(tool):
 
 def test_a_sub_command_gets_its_options(tool, monkeypatch):
     given = []
-    monkeypatch.setattr("mae_bench.benchmarks.attention.run", given.append)
+    monkeypatch.setattr("benchmarks.attention.run", given.append)
     call(tool, monkeypatch, "attention", "--rounds", "7")
     assert given[0].rounds == 7 and given[0].side == 64
 

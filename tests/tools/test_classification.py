@@ -9,11 +9,12 @@ from safetensors.torch import load_file
 
 from mae_bench.checkpoint.format import CheckpointMetadata
 from mae_bench.checkpoint.transfer import export_model
-from mae_bench.engine.launch import initialise_backbone, load_config
-from mae_bench.engine.saving import load_checkpoint_file
-from mae_bench.engine.train_runner import TrainRunner
+from mae_bench.config.load import load_config
 from mae_bench.models import VisionTransformer
 from mae_bench.results.record import Record, read_record
+from mae_bench.training.hooks.saving import load_checkpoint_file
+from mae_bench.training.launch import initialise_backbone
+from mae_bench.training.runner import TrainRunner
 
 from ..datasets.official_lists import (
     CLASSES,

@@ -13,15 +13,15 @@ import torch
 from mmengine.config import Config
 from PIL import Image
 
-from mae_bench.engine.launch import (
+from mae_bench.config.load import load_config
+from mae_bench.openmmlab.coco_metric import STATISTICS
+from mae_bench.results.record import read_record
+from mae_bench.training.launch import (
     initialise_backbone,
-    load_config,
     use_fully_sharded,
     use_mixed_precision,
 )
-from mae_bench.engine.train_runner import TrainRunner
-from mae_bench.evaluation.coco import STATISTICS
-from mae_bench.results.record import read_record
+from mae_bench.training.runner import TrainRunner
 
 from ..shrink import SMALLER_KEYS, shrink
 from .conftest import ROOT
@@ -275,7 +275,7 @@ def test_interrupted_test_leaves_no_record(run_tool, world, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(IoUMetric, "process", interrupted)
-    monkeypatch.setattr("mae_bench.engine.launch.load_config", lambda *args: small_test())
+    monkeypatch.setattr("mae_bench.config.load.load_config", lambda *args: small_test())
     ended = run_tool(
         "test.py", SEGMENTATION, "work/checkpoint.safetensors", "--out", "test/record.json"
     )
@@ -289,7 +289,7 @@ def test_six_scales_mirrored_through_the_command(run_tool, world, monkeypatch):
     cfg = small(MULTI_SCALE, "tested")
     cfg.test_dataloader.batch_size = 1  # as in the config
     cfg.test_dataloader.dataset.indices = 2
-    monkeypatch.setattr("mae_bench.engine.launch.load_config", lambda *args: cfg)
+    monkeypatch.setattr("mae_bench.config.load.load_config", lambda *args: cfg)
     from mmseg.models import EncoderDecoder
 
     views = []

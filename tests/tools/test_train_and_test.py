@@ -12,9 +12,9 @@ import torch
 from mmengine.runner.checkpoint import get_torch_safe_globals
 from safetensors.torch import load_file
 
-from mae_bench.engine import ResumableEpochLoop
 from mae_bench.results.record import read_record
-from mae_bench.results.robustness import accuracy_by_severity
+from mae_bench.results.robustness_page import accuracy_by_severity
+from mae_bench.training import ResumableEpochLoop
 
 from .conftest import FEW_LABELS, ROOT, SHRINK
 

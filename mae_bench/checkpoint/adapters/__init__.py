@@ -33,7 +33,7 @@ from . import (
     timm,
 )
 from .adapter import NORMALIZATIONS, Adapter, Imported, Tensors
-from .files import read_foreign_file
+from .foreign_file import read_foreign_file
 from .tensors import square_grid
 
 ADAPTERS = {

@@ -1,0 +1,5 @@
+"""``python -m mae_bench COMMAND``."""
+
+from .cli.main import main
+
+main()

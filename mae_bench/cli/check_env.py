@@ -1,0 +1,40 @@
+"""Show versions, operators, GPU and disk; where something is wrong, the fix and exit code 1."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from .machine import all_checks, read_constraints
+
+ROOT = Path(__file__).resolve().parents[2]
+STYLES = {"ok": "green", "note": "yellow", "wrong": "bold red"}
+
+
+def tested_versions() -> dict[str, str]:
+    """Versions of the constraints file that belongs to this Python."""
+    own = ROOT / "constraints" / f"python-{sys.version_info[0]}.{sys.version_info[1]}.txt"
+    return read_constraints(own if own.exists() else ROOT / "constraints.txt")
+
+
+def main() -> int:
+    """Print the table; the exit code is 1 if something required is wrong."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    table = Table()
+    table.add_column("what", no_wrap=True)
+    for title in ("found", "status", "fix or remark"):
+        table.add_column(title, overflow="fold")
+    wrong = 0
+    for check in all_checks(Path.cwd(), tested_versions()):
+        style = STYLES[check.status]
+        table.add_row(
+            check.name, escape(check.found), f"[{style}]{check.status}", escape(check.fix)
+        )
+        wrong += check.status == "wrong"
+    console = Console()
+    console.print(table)
+    console.print(f"{wrong} wrong: see the last column" if wrong else "all that is required works")
+    return int(wrong > 0)

@@ -1,0 +1,158 @@
+"""Run a suite: everything that is not done yet, then the table and the report.
+
+Interrupt it at any time; the same command goes on where it stopped. The same command on a second
+machine that shares the work dir helps.
+"""
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ..results.html_report import write_report
+from ..results.table import build_table, read_records, write_layout
+from ..suite.cost import costs
+from ..suite.display import BarDisplay, PlainDisplay, ProgressReader, duration
+from ..suite.executor import Executor, LocalExecutor, cpu_cores, run_jobs, visible_gpus
+from ..suite.plan import plan_jobs
+from ..suite.slurm import SlurmExecutor
+from ..suite.spec import Suite, load_suite
+from ..suite.state import State, current_state
+
+
+def parse_args() -> argparse.Namespace:
+    """Options of the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("suite", help="suite file, such as configs/suite/demo.yaml")
+    parser.add_argument("--work-dir", help="where everything is written; work_dirs/SUITE")
+    parser.add_argument(
+        "--executor",
+        choices=["inline", "local", "slurm"],
+        default="local",
+        help="one job at a time, several on this machine, or a cluster",
+    )
+    parser.add_argument(
+        "--jobs", type=int, help="jobs at once; one for each GPU, or 2 where there are 2 cores"
+    )
+    parser.add_argument(
+        "--slurm",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="what a Slurm job asks for, in submitit's names: time=600 partition=gpu",
+    )
+    parser.add_argument("--retry-failed", action="store_true", help="try failed jobs once more")
+    parser.add_argument("--dry-run", action="store_true", help="list the jobs and stop")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Plan, run, report; 1 if a job failed."""
+    args = parse_args()
+    console = Console()
+    if args.jobs is not None and args.jobs < 1:
+        raise ValueError(f"--jobs {args.jobs}: must be 1 or more")
+    if args.executor == "inline" and args.jobs not in (None, 1):
+        raise ValueError(f"--jobs {args.jobs}: --executor inline runs one at a time; use local")
+    if args.slurm and args.executor != "slurm":
+        raise ValueError("--slurm is for --executor slurm")
+    suite = load_suite(args.suite)
+    work_dir = Path(args.work_dir or Path("work_dirs", Path(args.suite).stem))
+    jobs = plan_jobs(suite, work_dir)
+    executor, slots = make_executor(args, work_dir, len(jobs))
+    state = current_state(jobs, slots, args.retry_failed)
+    if args.dry_run:
+        list_jobs(state, console)
+        return 0
+    # a batch system ends a program with SIGTERM: stop the children then as on Ctrl-C
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    prepare_data(suite)
+    write_layout(suite.layout(), work_dir)
+    display = BarDisplay(console) if console.is_terminal else PlainDisplay(console)
+    try:
+        with display:
+            run_jobs(state, executor, display)
+    except KeyboardInterrupt:
+        queue = ", submitted jobs stay in the queue" if args.executor == "slurm" else ""
+        console.print(f"stopped{queue}; the same command goes on from here", highlight=False)
+        return 130
+    summarise(suite, work_dir, console)
+    for name, reason in state.failed.items():
+        log = work_dir / name / "log.txt"
+        print(f"failed: {name}: {reason}; see {log}", file=sys.stderr)
+    for name, needed in state.blocked.items():
+        print(f"blocked: {name}: it needs {needed}", file=sys.stderr)
+    if state.failed:
+        print("--retry-failed tries failed jobs once more", file=sys.stderr)
+    return 1 if state.failed else 0
+
+
+def make_executor(args: argparse.Namespace, work_dir: Path, jobs: int) -> tuple[Executor, int]:
+    """The executor, and how many jobs it runs at once."""
+    if args.executor == "slurm":
+        parameters: dict[str, Any] = {}
+        for option in args.slurm:
+            key, equals, value = option.partition("=")
+            if not equals:
+                raise ValueError(f"--slurm {option}: must be KEY=VALUE")
+            parameters[key] = int(value) if value.isdigit() else value
+        slots = min(jobs, args.jobs or jobs)
+        parameters.setdefault("array_parallelism", slots)
+        return SlurmExecutor(work_dir, parameters), slots
+    gpus = visible_gpus()
+    slots = 1 if args.executor == "inline" else args.jobs or len(gpus) or min(2, cpu_cores())
+    return LocalExecutor(slots, gpus), slots
+
+
+def list_jobs(state: State, console: Console) -> None:
+    """One line for each job: what it costs, what it needs; then what all of it would take."""
+    known = costs(state)
+    for job in state.jobs:
+        cost = known[job.name]
+        status = "to do"
+        for what, names in (
+            ("done", state.done),
+            ("failed", state.failed),
+            ("blocked", state.blocked),
+            ("running", state.running),
+        ):
+            status = what if job.name in names else status
+        time = "unknown" if cost.seconds is None else duration(cost.seconds)
+        mark = "~" if cost.source == "suite" else ""
+        needs = f"  needs {_short_list(job.needs)}" if job.needs else ""
+        line = f"{status:7}  {mark + time:>12}  {job.name}{needs}"
+        console.print(line, highlight=False, soft_wrap=True)
+    console.print(
+        f"{len(state.open())} of {len(state.jobs)} jobs to do, {state.slots} at once: "
+        f"{ProgressReader().left(state)}. Times are those of records here; with ~ the suite's "
+        "minutes, which hold for one core.",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _short_list(names: tuple[str, ...]) -> str:
+    if len(names) > 2:
+        return f"{names[0]} and {len(names) - 1} more"
+    return " and ".join(names)
+
+
+def prepare_data(suite: Suite) -> None:
+    """Build the embedded data set where the suite wants it and it is not there."""
+    if suite.data == "miniworld":
+        from ..datasets.miniworld.world import build
+
+        build()
+
+
+def summarise(suite: Suite, work_dir: Path, console: Console) -> None:
+    """Print the table and write it and the report beside the jobs."""
+    table = build_table(suite.layout(), read_records(work_dir))
+    console.print(table.rich())
+    table_file = work_dir / "table.md"
+    table_file.write_text(table.markdown(), encoding="utf-8")
+    report_file = write_report(work_dir, work_dir / "report.html")
+    console.print(f"table:  {table_file}\nreport: {report_file}", highlight=False, soft_wrap=True)

@@ -1,0 +1,1 @@
+"""Configs: from a file and overrides to a checked config."""

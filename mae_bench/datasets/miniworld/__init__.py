@@ -1,0 +1,1 @@
+"""MiniWorld, the embedded data set."""

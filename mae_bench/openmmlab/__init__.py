@@ -1,0 +1,1 @@
+"""Everything that subclasses or amends a package of OpenMMLab."""

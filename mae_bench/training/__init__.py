@@ -1,0 +1,14 @@
+"""Training: runner, loops, schedule, optimizers; hooks in their own folder."""
+
+from .lars import LARS
+from .layer_decay import LayerDecayConstructor
+from .loops import ResumableEpochLoop, ResumableIterLoop
+from .schedule import WarmupCosineLR
+
+__all__ = [
+    "LARS",
+    "LayerDecayConstructor",
+    "ResumableEpochLoop",
+    "ResumableIterLoop",
+    "WarmupCosineLR",
+]

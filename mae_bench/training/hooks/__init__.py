@@ -1,0 +1,24 @@
+"""Hooks: what a run does besides its task."""
+
+from .draw_predictions import DrawPredictions
+from .draw_reconstructions import DrawReconstructions
+from .ema import WeightAverage
+from .non_finite import StopOnNonFiniteLoss
+from .pca_fit import FitPCATarget
+from .progress_file import ProgressFile
+from .recording import ExportCheckpoint, WriteRecord
+from .run_card import RunCard
+from .saving import SaveCheckpoint
+
+__all__ = [
+    "DrawPredictions",
+    "DrawReconstructions",
+    "ExportCheckpoint",
+    "FitPCATarget",
+    "ProgressFile",
+    "RunCard",
+    "SaveCheckpoint",
+    "StopOnNonFiniteLoss",
+    "WeightAverage",
+    "WriteRecord",
+]

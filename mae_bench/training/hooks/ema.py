@@ -1,0 +1,47 @@
+"""Moving average of the weights as the result of a run."""
+
+from typing import Any
+
+from mmengine.hooks import EMAHook
+from mmengine.runner import Runner
+
+from ...registry import HOOKS
+
+
+@HOOKS.register_module()
+class WeightAverage(EMAHook):
+    """Exponential moving average of the weights: validated, recorded and exported.
+
+    MMEngine's hook leaves the plain weights in the model after training, so that an export would
+    not be of the model that the metrics are of. Every validation is run on both; the metrics of
+    the plain weights have the suffix ``_without_ema``.
+
+    Args:
+        decay: share of the average that each iteration keeps.
+        kwargs: of MMEngine's EMAHook.
+
+    Source: MAE Table 11 (decay 0.9999); Appendix A.2 reports both figures.
+    """
+
+    def __init__(self, decay: float = 0.9999, **kwargs: Any) -> None:
+        super().__init__(momentum=1 - decay, **kwargs)
+
+    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+        """Average once for each step of the optimizer, also where it accumulates batches."""
+        if runner.optim_wrapper.should_update():
+            super().after_train_iter(runner, *args, **kwargs)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Take the plain weights back, and add their metrics."""
+        super().after_val_epoch(runner, metrics)
+        loop = runner.val_loop
+        runner.model.eval()
+        for i, batch in enumerate(loop.dataloader):
+            loop.run_iter(i, batch)
+        plain = loop.evaluator.evaluate(len(loop.dataloader.dataset))
+        if metrics is not None:
+            metrics.update({f"{name}_without_ema": value for name, value in plain.items()})
+
+    def after_train(self, runner: Runner) -> None:
+        """Leave the average in the model, before it is exported."""
+        self._swap_ema_parameters()

@@ -1,0 +1,255 @@
+"""Leave a record and a checkpoint behind: what a run found, and what it learned."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import is_main_process, master_only
+from mmengine.hooks import Hook
+from mmengine.runner import EpochBasedTrainLoop, Runner
+
+from ...checkpoint.adapters import read_any
+from ...checkpoint.format import CheckpointMetadata
+from ...checkpoint.transfer import export_model
+from ...distributed import unwrap
+from ...files import sha256_of
+from ...registry import HOOKS
+from ...results.cells import check_entries
+from ...results.environment import device_name, git_revision, package_versions, peak_memory_mib
+from ...results.labels import run_labels
+from ...results.record import RECORD_NAME, Record, config_sha256, write_record
+
+CHECKPOINT_NAME = "checkpoint.safetensors"
+KEPT_NAME = "checkpoint_epoch_{}.safetensors"
+SECONDS_KEY = "mae_bench_seconds"  # in MMEngine's checkpoints: run time up to then
+
+
+def initial_metadata(checkpoint: str | Path | None) -> dict[str, Any] | None:
+    """Method, data and epochs that a checkpoint states; None without one, or where it has none."""
+    try:
+        metadata = read_any(checkpoint)[1] if checkpoint else None
+    except ValueError:  # models of other libraries read their own files
+        return None
+    if metadata is None:
+        return None
+    return {"method": metadata.method, "data": metadata.data, "epochs": metadata.epochs}
+
+
+def trained_blocks(backbone: Any) -> float | None:
+    """How many blocks of a backbone train; one of which only a part does counts as a half.
+
+    None for a backbone without ``blocks``. Source of the count: MAE, Section 4.3 and Figure 9.
+    """
+    if not hasattr(backbone, "blocks"):
+        return None
+    shares = []
+    for block in backbone.blocks:
+        flags = {parameter.requires_grad for parameter in block.parameters()}
+        shares.append(0.5 if len(flags) == 2 else float(True in flags))
+    return sum(shares)
+
+
+@HOOKS.register_module()
+class ExportCheckpoint(Hook):
+    """Write the trained model as ``checkpoint.safetensors`` into the work directory.
+
+    Args:
+        method: how the backbone was trained, such as ``"mae"`` or ``"supervised"``.
+        data: what it was trained on.
+        kept_epochs: epochs, counted from 1, whose model is kept too, as
+            ``checkpoint_epoch_N.safetensors``.
+    """
+
+    priority = "LOW"
+
+    def __init__(self, method: str, data: str, kept_epochs: Sequence[int] = ()) -> None:
+        self.method = method
+        self.data = data
+        self.kept_epochs = set(kept_epochs)
+
+    @master_only
+    def before_train(self, runner: Runner) -> None:
+        """Describe the model before it is trained: a wrong value shows now, not after days.
+
+        Raises:
+            ValueError: the config describes no checkpoint, or never reaches an epoch to keep.
+        """
+        late = [n for n in sorted(self.kept_epochs) if not 1 <= n <= runner.max_epochs]
+        if late:
+            raise ValueError(f"kept_epochs {late} are not among the {runner.max_epochs} epochs")
+        # Read while the file that the backbone comes from is sure to be there.
+        self.started_from = initial_metadata(runner.cfg.get("checkpoint_file"))
+        # what a fine-tuned model was pre-trained with decides which row of a table it belongs to
+        before = f"{self.started_from['method']} + " if self.started_from else ""
+        config = runner.cfg.model.backbone
+        preprocessor = runner.cfg.model.data_preprocessor
+        backbone = unwrap(runner.model).backbone
+        architecture = {
+            key: value for key, value in config.items() if key not in ("type", "init_cfg")
+        }
+        self.metadata = CheckpointMetadata(
+            # Of backbones that are not ours, classes among the arguments are kept by name.
+            architecture=json.loads(json.dumps(architecture, default=str)),
+            img_size=config.get("img_size") or getattr(backbone, "img_size", 224),
+            patch_size=backbone.patch_size,
+            mean=list(preprocessor.mean),
+            std=list(preprocessor.std),
+            method=before + self.method,
+            data=self.data,
+        )
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        """Export an epoch that is to be kept."""
+        if runner.epoch + 1 in self.kept_epochs:
+            self.export(runner, KEPT_NAME.format(runner.epoch + 1))
+
+    def after_train(self, runner: Runner) -> None:
+        """Export at the end."""
+        self.export(runner, CHECKPOINT_NAME)
+
+    def export(self, runner: Runner, name: str) -> None:
+        """Write the model as it is now; a sharded one is gathered from all processes."""
+        if not is_main_process():
+            runner.model.state_dict()
+            return
+        # A run counted in iterations has no whole epochs.
+        epochs = min(runner.epoch + 1, runner.max_epochs) if by_epochs(runner) else None
+        path = Path(runner.work_dir, name)
+        export_model(runner.model, path, replace(self.metadata, epochs=epochs))
+        runner.logger.info(f"exported {path}")
+
+
+def exported_files(folder: Path) -> dict[str, Any] | None:
+    """Names and SHA-256 of the checkpoints that a run has left in its folder, as the record says.
+
+    Those of kept epochs may be of an earlier start of the run.
+    """
+    if not (folder / CHECKPOINT_NAME).is_file():
+        return None
+
+    def describe(path: Path) -> dict[str, str]:
+        return {"file": path.name, "sha256": sha256_of(path)}
+
+    kept = [describe(path) for path in sorted(folder.glob(KEPT_NAME.format("*")))]
+    return describe(folder / CHECKPOINT_NAME) | ({"kept": kept} if kept else {})
+
+
+def by_epochs(runner: Runner) -> bool:
+    """Whether a run's length is counted in epochs."""
+    return isinstance(runner.train_loop, EpochBasedTrainLoop)
+
+
+@HOOKS.register_module()
+class WriteRecord(Hook):
+    """Write ``record.json`` as the last act of a training or test run.
+
+    Of a training run the metrics are those of the last validation, or the last training loss
+    where the run has none; never the best of several. The duration is that of all starts of a
+    resumed run, each up to the checkpoint that the next one went on from.
+    """
+
+    priority = "LOWEST"
+
+    def __init__(self) -> None:
+        self.metrics: dict[str, float] = {}
+        self.seconds_before = 0.0
+
+    def before_run(self, runner: Runner) -> None:
+        """Start the clock, and hash config and checkpoint: either may be changed meanwhile.
+
+        Raises:
+            ValueError: the config says wrongly what it reproduces, see `cells`.
+        """
+        check_entries(runner.cfg.get("reproduces", []), str(runner.cfg.filename))
+        self.started = datetime.now(timezone.utc)
+        self.overrides = dict(runner.cfg.get("overrides", {}))
+        self.config_sha256 = config_sha256(runner.cfg.filename, self.overrides)
+        self.checkpoint: dict[str, Any] | None = None
+        file = runner.cfg.get("checkpoint_file")
+        if file and is_main_process():
+            self.checkpoint = {
+                "file": str(file),
+                "sha256": sha256_of(file),
+                "metadata": initial_metadata(file),
+            }
+
+    def seconds(self) -> float:
+        """Wall-clock time of this run up to now, its earlier starts included."""
+        return self.seconds_before + (datetime.now(timezone.utc) - self.started).total_seconds()
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Let a resumed run know how long it has taken already."""
+        checkpoint[SECONDS_KEY] = self.seconds()
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Take over the time of the starts before, where this is a resumed run."""
+        if runner.cfg.get("resume"):
+            self.seconds_before = checkpoint.get(SECONDS_KEY, 0.0)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Keep the newest validation."""
+        self.metrics = dict(metrics or {})
+
+    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        """Keep the test's metrics and write the record: a test has no later moment."""
+        self.metrics = dict(metrics or {})
+        # a loop over several sets counts them one by one
+        counts = getattr(runner.test_loop, "data_counts", None)
+        self.write(runner, counts or {"test": len(runner.test_dataloader.dataset)})
+
+    def after_train(self, runner: Runner) -> None:
+        """Write the record of a training run."""
+        counts = {"train": len(runner.train_dataloader.dataset)}
+        if runner.val_loop is not None:
+            counts["val"] = len(runner.val_dataloader.dataset)
+            if not self.metrics:
+                runner.val_loop.run()  # killed between the last checkpoint and the record
+        elif "train/loss" in runner.message_hub.log_scalars:
+            # Also there where a finished run was resumed, which trains no step.
+            self.metrics = {"loss": runner.message_hub.get_scalar("train/loss").current()}
+        self.write(runner, counts)
+
+    @master_only
+    def write(self, runner: Runner, data_counts: dict[str, int]) -> None:
+        """Collect the record's fields and write it where ``cfg.record_file`` says."""
+        cfg = runner.cfg
+        backbone = getattr(unwrap(runner.model), "backbone", None)
+        report = getattr(backbone, "loading_report", None)
+        checkpoint = self.checkpoint
+        if checkpoint:
+            checkpoint = {**checkpoint, "report": report.as_dict() if report else None}
+        card = dict(getattr(runner, "run_card", {}))
+        if "train" in data_counts:
+            card["trained_blocks"] = trained_blocks(backbone)
+        exported = exported_files(Path(runner.work_dir)) if "train" in data_counts else None
+        own_weights = getattr(unwrap(runner.model), "own_weights", None)
+        task, initialisation = run_labels(
+            runner.work_dir, cfg.filename, checkpoint["file"] if checkpoint else own_weights
+        )
+        record = Record(
+            task=task,
+            initialisation=initialisation,
+            metrics={name: float(value) for name, value in self.metrics.items()},
+            config_file=str(cfg.filename),
+            config_sha256=self.config_sha256,
+            overrides=self.overrides,
+            seed=runner.seed,
+            checkpoint=checkpoint,
+            run_card=card,
+            data_counts=data_counts,
+            versions=package_versions(),
+            git_revision=git_revision(),
+            device=device_name(),
+            started=self.started.isoformat(timespec="seconds"),
+            finished=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            duration_seconds=self.seconds(),
+            peak_memory_mib=peak_memory_mib(),
+            reproduces=[dict(entry) for entry in cfg.get("reproduces", [])],
+            exported=exported,
+        )
+        path = Path(cfg.get("record_file") or Path(runner.work_dir, RECORD_NAME))
+        write_record(record, path)
+        runner.logger.info(f"wrote {path}")

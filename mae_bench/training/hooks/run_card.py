@@ -1,0 +1,160 @@
+"""The run card: what a run really uses, printed before it starts and kept in its record."""
+
+import math
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from mmengine.model import BaseModel
+from mmengine.optim import AmpOptimWrapper, OptimWrapper
+from mmengine.runner import Runner
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
+from ...distributed import unwrap
+from ...models.kernels.linear import HAS_ONEDNN
+from ...registry import HOOKS
+
+
+def _cpu_attention_flops(query, key, value, *args, out_shape=None, **kwargs) -> int:
+    """Operations of the fused attention kernel for CPUs, from the shapes of its inputs."""
+    return sdpa_flop_count(query, key, value)
+
+
+def _onednn_linear_flops(x, weight, *args, out_shape=None, **kwargs) -> int:
+    """Operations of oneDNN's linear layer, from the shapes (..., n) and (m, n)."""
+    return 2 * math.prod(x) * weight[0]
+
+
+# PyTorch counts its kernels for GPUs, but not these.
+CPU_KERNELS: dict[Any, Callable[..., int]] = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _cpu_attention_flops,
+}
+if HAS_ONEDNN:
+    CPU_KERNELS[torch.ops.mkldnn._linear_pointwise] = _onednn_linear_flops
+
+
+def loaded_from(model: nn.Module) -> dict[str, str]:
+    """What became of the tensors of the model's checkpoint, in words; empty without one."""
+    report = getattr(getattr(model, "backbone", None), "loading_report", None)
+    return {} if report is None else {"checkpoint": report.summary()}
+
+
+def precision_in_use(optim_wrapper: OptimWrapper) -> str:
+    """Number format of the forward pass, from the wrapper that will run it."""
+    if not isinstance(optim_wrapper, AmpOptimWrapper):
+        return "float32"
+    dtype = optim_wrapper.cast_dtype
+    if dtype is None:
+        dtype = torch.get_autocast_dtype("cuda" if torch.cuda.is_available() else "cpu")
+    return f"mixed {str(dtype).removeprefix('torch.')}"
+
+
+@torch.no_grad()
+def count_forward_flops(
+    model: BaseModel, data_batch: dict[str, Any], padded: bool = False
+) -> float:
+    """Floating-point operations of a forward pass on one image, a multiply-add counting as two.
+
+    The model is put back as it was and the random state is kept, so counting changes no result.
+
+    Args:
+        model: an MMEngine model that takes ``mode="tensor"``.
+        data_batch: a batch from the training loader, or the test loader.
+        padded: pad the image as in training, where the model does so.
+
+    Returns:
+        operations per image, without those of heads that need labels.
+    """
+    training = model.training
+    devices = list(range(torch.cuda.device_count()))
+    with torch.random.fork_rng(devices):
+        model.eval()
+        # One image, so that images of several sizes need not be padded to one.
+        # And a copy: preprocessors write into the samples, one-hot labels for instance.
+        data_batch = deepcopy({key: value[:1] for key, value in data_batch.items()})
+        # Batch augmentations such as mixup need more than one image.
+        augments = getattr(model.data_preprocessor, "batch_augments", None)
+        data = model.data_preprocessor(data_batch, padded and not augments)
+        with FlopCounterMode(display=False, custom_mapping=CPU_KERNELS) as counter:
+            model(data["inputs"], data.get("data_samples"), mode="tensor")
+    model.train(training)
+    return float(counter.get_total_flops())
+
+
+@HOOKS.register_module()
+class RunCard(Hook):
+    """Log effective batch, peak lr, precision, parameters and FLOPs, and keep them for the record.
+
+    The card is ``runner.run_card``, a flat dict of JSON values.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        """Everything that is known before the first batch."""
+        model = unwrap(runner.model)
+        wrapper = runner.optim_wrapper
+        accumulation = getattr(wrapper, "_accumulative_counts", 1)
+        groups = wrapper.optimizer.param_groups
+        parameters = list(model.parameters())
+        runner.run_card = {
+            "model": type(model).__name__.removeprefix("FSDP"),  # PyTorch's of a sharded one
+            "effective_batch": runner.train_dataloader.batch_size
+            * runner.world_size
+            * accumulation,
+            "processes": runner.world_size,
+            "accumulation": accumulation,
+            "peak_lr": max(group.get("initial_lr", group["lr"]) for group in groups),
+            "precision": precision_in_use(wrapper),
+            "optimizer": type(wrapper.optimizer).__name__,
+            "parameters": sum(p.numel() for p in parameters),
+            "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
+            "iterations": runner.max_iters,
+            "training_samples": len(runner.train_dataloader.dataset),
+            **loaded_from(model),
+        }
+        self.counted = False
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Count operations on the first batch, then print the card."""
+        if self.counted:
+            return
+        self.counted = True
+        self._count(runner, data_batch, padded=True)
+        self._print(runner)
+
+    def before_test(self, runner: Runner) -> None:
+        """Everything that is known before the first batch of a test."""
+        model = unwrap(runner.model)
+        parameters = list(model.parameters())
+        mixed = getattr(runner.test_loop, "fp16", False)
+        runner.run_card = {
+            "model": type(model).__name__,
+            "effective_batch": (runner.test_dataloader.batch_size or 0) * runner.world_size,
+            "processes": runner.world_size,
+            "precision": "mixed float16" if mixed else str(parameters[0].dtype)[len("torch.") :],
+            "parameters": sum(p.numel() for p in parameters),
+            **loaded_from(model),
+        }
+        self.counted = False
+
+    def before_test_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        """Count operations on the first batch, then print the card."""
+        if self.counted:
+            return
+        self.counted = True
+        self._count(runner, data_batch)
+        self._print(runner)
+
+    def _count(self, runner: Runner, data_batch: Any, padded: bool = False) -> None:
+        try:
+            flops = count_forward_flops(unwrap(runner.model), data_batch, padded)
+            runner.run_card["forward_gflops_per_image"] = round(flops / 1e9, 6)
+        except (ValueError, RuntimeError) as error:
+            # such as pictures that a sliding window cuts to what fits
+            runner.logger.warning(f"operations of the forward pass not counted: {error}")
+
+    def _print(self, runner: Runner) -> None:
+        lines = [f"  {key.replace('_', ' ')}: {value}" for key, value in runner.run_card.items()]
+        runner.logger.info("run card\n" + "\n".join(lines))

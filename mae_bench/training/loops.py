@@ -1,0 +1,162 @@
+"""Training loops of which a run that was killed goes on as if nothing had happened.
+
+Nothing random is saved. Instead every draw is a function of the seed and the place in the run: the
+augmentation of a sample, and its mask, of (seed, epoch, position), whatever else the model draws of
+(seed, iteration, process). What was drawn before, in which worker, and what a validation drew in
+between then makes no difference, and a resumed run only has to know where it is.
+"""
+
+from itertools import islice
+from typing import Any
+
+from mmengine.dataset import InfiniteSampler
+from mmengine.dist import get_rank
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from torch import nn
+from torch.utils.data import BatchSampler, DataLoader
+
+from ..registry import LOOPS
+from .seeded import BROKEN_KEY, seed_everything, seed_of, seeded_dataloader
+
+
+class _SeededLoop:
+    """What both loops add to MMEngine's, before which it stands in the order of base classes."""
+
+    runner: Runner
+    dataloader: DataLoader
+    _iter: int
+
+    def __init__(
+        self,
+        runner: Runner,
+        dataloader: dict[str, Any],
+        max_broken_share: float = 0.001,
+        **kwargs: Any,
+    ) -> None:
+        seed = runner.cfg.get("randomness", {}).get("seed")
+        if seed is None:
+            raise ValueError(
+                "randomness.seed is not set: set it, so that a resumed run draws the same"
+            )
+        self.seed = seed
+        self.max_broken_share = max_broken_share
+        self.broken: set[str] = set()
+        super().__init__(runner, seeded_dataloader(dataloader, seed), **kwargs)  # type: ignore
+
+    def run_iter(self, *args: Any) -> None:
+        """One step; ``args`` end with the batch."""
+        for report in filter(None, args[-1].pop(BROKEN_KEY)):
+            self._note_broken(report)
+        # Processes draw different numbers; masks have the seed of their sample.
+        seed_everything(seed_of(self.seed, self._iter, get_rank()))
+        super().run_iter(*args)  # type: ignore[misc]
+
+    def _note_broken(self, report: str) -> None:
+        """Log images that are found broken the first time; ValueError where they are too many."""
+        for line in report.splitlines():
+            if line in self.broken:
+                continue
+            self.broken.add(line)
+            total = len(self.dataloader.dataset)  # type: ignore[arg-type]
+            count = f"{len(self.broken)} of {total} images are broken so far"
+            # An error, because processes other than the first log nothing less.
+            self.runner.logger.error(f"{line}. Another one took its place; {count}")
+            if len(self.broken) > self.max_broken_share * total:
+                share = f"max_broken_share={self.max_broken_share}"
+                raise ValueError(f"{count}, more than train_cfg.{share}; the last one: {line}")
+
+    def validate_if_due(self) -> None:
+        """Validate before going on where the run may have been killed in that validation."""
+        loop: Any = self
+        loop._decide_current_val_interval()
+        by_epoch = isinstance(self, EpochBasedTrainLoop)
+        done, end = (loop.epoch, loop.max_epochs) if by_epoch else (loop.iter, loop.max_iters)
+        if (
+            done > 0
+            and self.runner.val_loop is not None
+            and done >= loop.val_begin
+            and (done % loop.val_interval == 0 or done == end)
+        ):
+            self.runner.val_loop.run()
+
+
+@LOOPS.register_module()
+class ResumableEpochLoop(_SeededLoop, EpochBasedTrainLoop):
+    """MMEngine's loop over epochs, resumable to the bit, also in the middle of an epoch.
+
+    Args:
+        runner, dataloader, max_epochs, val_begin, val_interval, dynamic_intervals: as of MMEngine's
+            ``EpochBasedTrainLoop``.
+        max_broken_share: images that may be broken, over all images of the training set. Each of
+            them is logged and replaced by another sample. Each process counts what it finds.
+
+    Raises:
+        ValueError: ``randomness.seed`` is not set, or, in training, too many broken images.
+    """
+
+    def run(self) -> nn.Module:
+        """Train until ``max_epochs``."""
+        self.runner.call_hook("before_train")
+        if self._iter == self._epoch * len(self.dataloader):
+            self.validate_if_due()
+        while self._epoch < self._max_epochs and not self.stop_training:
+            self.run_epoch()
+            self.validate_if_due()
+        self.runner.call_hook("after_train")
+        return self.runner.model
+
+    def run_epoch(self) -> None:
+        """One epoch, or what is left of it."""
+        self.runner.call_hook("before_train_epoch")
+        self.runner.model.train()
+        done = self._iter - self._epoch * len(self.dataloader)
+        for index, batch in enumerate(self._batches_from(done), done):
+            self.run_iter(index, batch)
+        self.runner.call_hook("after_train_epoch")
+        self._epoch += 1
+
+    def _batches_from(self, first: int) -> Any:
+        if type(self.dataloader.batch_sampler) is not BatchSampler:
+            # One that makes its batches otherwise, by aspect ratio say: load, and drop.
+            return islice(self.dataloader, first, None)
+        self.dataloader.sampler.skip(first * self.dataloader.batch_size)  # type: ignore
+        return self.dataloader
+
+
+@LOOPS.register_module()
+class ResumableIterLoop(_SeededLoop, IterBasedTrainLoop):
+    """MMEngine's loop over iterations, resumable to the bit.
+
+    Args:
+        runner, dataloader, max_iters, val_begin, val_interval, dynamic_intervals: as of MMEngine's
+            ``IterBasedTrainLoop``. The sampler must be endless, such as ``InfiniteSampler``.
+        max_broken_share: as of :class:`ResumableEpochLoop`.
+
+    Raises:
+        ValueError: ``randomness.seed`` is not set, a sampler that ends, or, in training, too many
+            broken images.
+    """
+
+    def __init__(self, runner: Runner, dataloader: dict[str, Any], **kwargs: Any) -> None:
+        super().__init__(runner, dataloader, **kwargs)
+        sampler = self.dataloader.batch_sampler.sampler.sampler  # type: ignore[union-attr]
+        if not isinstance(sampler, InfiniteSampler):
+            raise ValueError(
+                f"train_dataloader.sampler: ResumableIterLoop takes InfiniteSampler, not "
+                f"{type(sampler).__name__}, whose epochs it does not know"
+            )
+
+    def run(self) -> nn.Module:
+        """Train until ``max_iters``."""
+        self.runner.call_hook("before_train")
+        self.runner.call_hook("before_train_epoch")
+        if self._iter:
+            self.dataloader_iterator.skip_iter(self._iter)
+            self.validate_if_due()
+        while self._iter < self._max_iters and not self.stop_training:
+            self.runner.model.train()
+            self.run_iter(next(self.dataloader_iterator))
+            self.validate_if_due()
+        self.runner.call_hook("after_train_epoch")
+        self.runner.call_hook("after_train")
+        return self.runner.model

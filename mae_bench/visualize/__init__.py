@@ -1,0 +1,1 @@
+"""Drawings: reconstructions, predictions, features."""

@@ -1,0 +1,268 @@
+"""Every slip in a config or an option is named before anything runs."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from mae_bench.config.load import load_config
+from mae_bench.training import launch
+from mae_bench.training.hooks import WeightAverage
+from mae_bench.training.runner import TrainRunner
+
+ROOT = Path(__file__).parents[2]
+FINETUNE = ROOT / "configs/cls/vit_mini_finetune_miniworld.py"
+
+SMALL = """
+from torch.nn import Linear
+from torch.optim import SGD
+
+default_scope = "mmengine"
+model = dict(type=Linear, in_features=2, out_features=3)
+optim_wrapper = dict(optimizer=dict(type=SGD, lr=0.1))
+stages = [dict(width=1), dict(width=2)]
+"""
+
+
+@pytest.fixture
+def config(tmp_path) -> Path:
+    path = tmp_path / "config.py"
+    path.write_text(SMALL)
+    return path
+
+
+def test_no_such_config(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"absent.py: no such config file"):
+        load_config(tmp_path / "absent.py")
+
+
+@pytest.mark.parametrize(("key", "wrong"), [("model", "modle"), ("default_scope", "defualt_scope")])
+def test_missing_key_with_its_misspelling(config, key, wrong):
+    config.write_text(SMALL.replace(f"{key} =", f"{wrong} ="))
+    with pytest.raises(ValueError, match=f"config.py: key '{key}' is missing; .*'{wrong}'"):
+        load_config(config)
+
+
+def test_missing_key_without_anything_like_it(config):
+    config.write_text("default_scope = 'mmengine'\n")
+    with pytest.raises(ValueError, match=r"key 'model' is missing$"):
+        load_config(config)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("train_dataloder", "train_dataloader"),
+        ("custom_hook", "custom_hooks"),
+        ("param_schedulers", "param_scheduler"),
+    ],
+)
+def test_misspelt_top_level_key(config, wrong, right):
+    config.write_text(f"{SMALL}\n{wrong} = None\n")
+    with pytest.raises(ValueError, match=f"unknown key '{wrong}'; did you mean '{right}'"):
+        load_config(config)
+
+
+def test_variables_of_ones_own_are_allowed(config):
+    config.write_text(f"{SMALL}\nepochs = 3\nnorm_cfg = dict(type='BN')\n")
+    assert load_config(config).epochs == 3
+
+
+def test_override_of_a_key_that_stands_in_the_config():
+    cfg = load_config(FINETUNE, {"model.backbone.img_size": 64, "epochs": 7})
+    assert cfg.model.backbone.img_size == 64
+    assert cfg.overrides == {"model.backbone.img_size": 64, "epochs": 7}
+
+
+def test_override_of_an_argument_that_the_config_leaves_at_its_default():
+    assert "drop_path_rate" not in Config.fromfile(str(FINETUNE)).model.backbone
+    cfg = load_config(FINETUNE, {"model.backbone.drop_path_rate": 0.1})
+    assert cfg.model.backbone.drop_path_rate == 0.1
+
+
+def test_override_of_an_argument_that_a_class_hands_to_its_parent():
+    # mmpretrain's ImageNet takes MMEngine's ``indices`` as one of its **kwargs.
+    cfg = load_config(FINETUNE, {"train_dataloader.dataset.indices": 5})
+    assert cfg.train_dataloader.dataset.indices == 5
+
+
+def test_override_of_a_runner_argument_that_the_config_leaves_out(config):
+    assert load_config(config, {"randomness": {"seed": 3}}).randomness.seed == 3
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.backbone.drop_path_rat", "no key 'drop_path_rat'; did you mean 'drop_path_rate'"),
+        ("model.bakbone.img_size", "no key 'bakbone'; did you mean 'backbone'"),
+        ("model.backbone.arch.dpeth", "no key 'dpeth'; did you mean 'depth'"),
+        ("optim_wrapper.optimizer.learning_rate", "no key 'learning_rate'"),
+        ("epoch", "the config has no key 'epoch'; did you mean 'epochs'"),
+        ("model.backbone.img_size.x", "model.backbone.img_size is a plain value"),
+        ("param_scheduler.warmup", "param_scheduler is a list of 1, use an index"),
+        ("param_scheduler.1.warmup", "param_scheduler is a list of 1, use an index"),
+        ("param_scheduler.0.warm", "did you mean 'warmup'"),
+    ],
+)
+def test_misspelt_override(override, message):
+    with pytest.raises(ValueError, match=f"override '{override}': .*{message}"):
+        load_config(FINETUNE, {override: 1})
+
+
+def test_override_of_an_item_of_a_list(config):
+    cfg = load_config(config, {"stages.1.width": 5})
+    assert [stage.width for stage in cfg.stages] == [1, 5]
+
+
+def test_image_loader_is_ours_everywhere():
+    cfg = load_config(FINETUNE)
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        assert loader.dataset.pipeline[0].type == "mae_bench.LoadImage"
+    assert "LoadImageFromFile" not in repr(cfg.train_dataloader)
+
+
+def test_initial_checkpoint(config, tmp_path):
+    cfg = load_config(FINETUNE)
+    with pytest.raises(FileNotFoundError, match=r"absent.safetensors: no such checkpoint file"):
+        launch.initialise_backbone(cfg, tmp_path / "absent.safetensors")
+    assert cfg.model.backbone.get("init_cfg") is None
+    launch.initialise_backbone(cfg, config)
+    assert cfg.model.backbone.init_cfg == dict(
+        type="mae_bench.PretrainedBackbone", checkpoint=str(config)
+    )
+
+
+@pytest.mark.parametrize(
+    ("bfloat16", "expected"),
+    [
+        (True, {"dtype": "bfloat16", "loss_scale": 1.0}),
+        (False, {"dtype": "float16", "loss_scale": "dynamic"}),
+    ],
+)
+def test_mixed_precision_follows_the_gpu(config, monkeypatch, bfloat16, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bfloat16)
+    cfg = load_config(config)
+    launch.use_mixed_precision(cfg)
+    found = {key: value for key, value in cfg.optim_wrapper.items() if key != "optimizer"}
+    assert found == {"type": "AmpOptimWrapper", **expected}
+
+
+def test_mixed_precision_without_a_gpu(config, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="--amp needs a GPU"):
+        launch.use_mixed_precision(load_config(config))
+
+
+def test_sharding_among_processes(config):
+    cfg = load_config(config)
+    cfg.launcher = "none"
+    with pytest.raises(ValueError, match="--fsdp cuts the weights .* start several with torchrun"):
+        launch.use_fully_sharded(cfg)
+    cfg.launcher = "pytorch"
+    whole = launch.run_identity(cfg)
+    launch.use_fully_sharded(cfg)
+    assert cfg.fsdp and launch.run_identity(cfg) == whole
+
+
+@pytest.mark.parametrize("hook", [WeightAverage, "mae_bench.WeightAverage", "EMAHook"])
+def test_no_average_of_weights_in_pieces(config, hook):
+    cfg = load_config(config)
+    cfg.update(launcher="pytorch", custom_hooks=[dict(type="mae_bench.RunCard"), dict(type=hook)])
+    with pytest.raises(ValueError, match="--fsdp: .* in custom_hooks .* leave --fsdp out"):
+        launch.use_fully_sharded(cfg)
+
+
+def claim(config: Path, work_dir: Path, resume=False, overrides=None, checkpoint=None) -> None:
+    cfg = load_config(config, overrides)
+    cfg.work_dir = str(work_dir)
+    if checkpoint:
+        cfg.checkpoint_file = checkpoint
+    launch.check_work_dir(cfg, resume)
+    runner = SimpleNamespace(work_dir=cfg.work_dir)
+    launch.ClaimWorkDir(launch.run_identity(cfg)).before_train(runner)
+
+
+def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
+    return {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.iterdir()}
+
+
+def test_new_work_dir_is_made(config, tmp_path):
+    claim(config, tmp_path / "a/b")
+    assert "config" in json.loads((tmp_path / "a/b/run.json").read_text())
+
+
+def test_same_run_needs_resume(config, tmp_path):
+    work_dir = tmp_path / "work"
+    claim(config, work_dir, overrides={"model.out_features": 4})
+    before = contents(work_dir)
+    with pytest.raises(ValueError, match=r"work: this run was started there before; add --resume"):
+        claim(config, work_dir, overrides={"model.out_features": 4})
+    assert contents(work_dir) == before
+    claim(config, work_dir, resume=True, overrides={"model.out_features": 4})
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_work_dir_of_another_config_is_refused_and_left_alone(config, tmp_path, resume):
+    work_dir = tmp_path / "work"
+    claim(config, work_dir)
+    before = contents(work_dir)
+    config.write_text(SMALL.replace("lr=0.1", "lr=0.2"))
+    with pytest.raises(ValueError, match=r"work: holds a run with another config; .*--work-dir"):
+        claim(config, work_dir, resume)
+    assert contents(work_dir) == before
+
+
+def test_processes_that_cannot_share_the_batch(tmp_path, monkeypatch):
+    cfg = load_config(FINETUNE, {"train_dataloader.batch_size": 3})
+    cfg.update(work_dir=str(tmp_path), resume=True)
+    (tmp_path / "run.json").write_text('{"processes": 5}')
+    monkeypatch.setattr(TrainRunner, "world_size", 2)
+    with pytest.raises(ValueError, match="5 processes of batch_size 3, which 2 cannot share"):
+        TrainRunner.from_cfg(cfg)
+
+
+def test_work_dir_of_other_overrides_or_another_checkpoint(config, tmp_path):
+    work_dir = tmp_path / "work"
+    claim(config, work_dir, checkpoint="a.safetensors")
+    with pytest.raises(ValueError, match="another .*checkpoint"):
+        claim(config, work_dir, resume=True, checkpoint="b.safetensors")
+    with pytest.raises(ValueError, match="another .*overrides"):
+        claim(
+            config,
+            work_dir,
+            resume=True,
+            checkpoint="a.safetensors",
+            overrides={"model.out_features": 9},
+        )
+
+
+def test_work_dir_with_checkpoints_of_an_unknown_run(config, tmp_path):
+    (tmp_path / "epoch_1.pth").touch()
+    with pytest.raises(ValueError, match="checkpoints of an unknown run"):
+        claim(config, tmp_path)
+    assert not (tmp_path / "run.json").exists()
+
+
+def test_missing_data_folder(tmp_path):
+    cfg = load_config(FINETUNE)
+    cfg.train_dataloader.dataset.data_root = str(tmp_path)
+    cfg.val_dataloader.dataset.data_root = str(tmp_path / "nowhere")
+    message = r"nowhere: no such folder \(val_dataloader.dataset.data_root\): put or link"
+    with pytest.raises(FileNotFoundError, match=message):
+        launch.check_data_folders(cfg)
+    cfg.val_dataloader.dataset.data_root = str(tmp_path / "miniworld/imagenet")
+    with pytest.raises(FileNotFoundError, match="run `make data`"):
+        launch.check_data_folders(cfg)
+
+
+def test_data_folder_inside_a_wrapper(tmp_path):
+    cfg = load_config(FINETUNE)
+    inner = cfg.train_dataloader.dataset
+    inner.data_root = str(tmp_path / "nowhere")
+    cfg.train_dataloader.dataset = dict(type="RepeatDataset", times=2, dataset=inner)
+    with pytest.raises(FileNotFoundError, match="nowhere: no such folder"):
+        launch.check_data_folders(cfg)
