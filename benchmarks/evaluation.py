@@ -26,8 +26,9 @@ from timm.utils import AverageMeter, accuracy
 from torch import nn
 
 from mae_bench.datasets.robustness_sets import FOLDERS, VAL, RobustnessSets
-from mae_bench.evaluation.robustness import STATE_NAME, RobustnessLoop, count_hits, normalise
+from mae_bench.evaluation.robustness import RobustnessLoop, count_hits, normalise
 from mae_bench.openmmlab.classifiers import TimmModel
+from mae_bench.run_folder import ROBUSTNESS_NAME
 
 from .loader import make_jpegs
 from .measure import describe_machine, interleaved_seconds, markdown_table, speed_up
@@ -113,7 +114,7 @@ def our_loop(root: Path, model_name: str, batch: int, workers: int) -> Callable[
     runner.call_hook("before_run")
 
     def evaluate() -> object:
-        (work_dir / STATE_NAME).unlink(missing_ok=True)
+        (work_dir / ROBUSTNESS_NAME).unlink(missing_ok=True)
         loop = RobustnessLoop(runner, loader)
         runner._test_loop = loop
         return loop.run()

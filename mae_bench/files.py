@@ -1,8 +1,9 @@
-"""Files that others rely on: written whole or not at all, known by their hash."""
+"""Files that others rely on: written whole or not at all, known by their hash, read with care."""
 
 import errno
 import hashlib
 import json
+import math
 import os
 import uuid
 from pathlib import Path
@@ -57,6 +58,43 @@ def write_json_atomic(data: Any, path: str | Path) -> None:
     """
     text = json.dumps(data, indent=2, allow_nan=False) + "\n"
     write_atomic(text.encode(), path)
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """Read a file that holds one JSON object, whatever it holds instead.
+
+    Every number in it is finite.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file holds something else; the message names it.
+    """
+    text = Path(path).read_bytes()
+    try:
+        data = json.loads(
+            text.decode("utf-8"), parse_int=_integer, parse_float=_finite, parse_constant=_finite
+        )
+    except RecursionError:
+        raise ValueError(f"{path}: nested too deeply to be read as JSON") from None
+    except ValueError as error:
+        reason = "it is empty" if not text.strip() else error
+        raise ValueError(f"{path}: unreadable as JSON ({reason})") from None
+    if not isinstance(data, dict):
+        raise ValueError(f"{path}: holds {type(data).__name__}, not a JSON object")
+    return data
+
+
+def _integer(text: str) -> int:
+    """A whole number that a float can stand for too."""
+    _finite(text)
+    return int(text)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]} is no finite number")
+    return number
 
 
 def sha256_of(path: str | Path) -> str:

@@ -13,6 +13,7 @@ from ..results.grid import Grid, latex_document
 from ..results.html_report import write_report
 from ..results.paper import measured_tables
 from ..results.table import build_table, find_layouts, records_below, scan_records
+from ..run_folder import REPORT_NAME
 
 
 def parse_args() -> argparse.Namespace:
@@ -58,7 +59,7 @@ def main() -> None:
             "config says what it reproduces (docs/report.md)"
         )
     if args.format == "html":
-        out = args.out or Path(args.dir, "report.html")
+        out = args.out or Path(args.dir, REPORT_NAME)
         print(write_report(args.dir, out, tuple(args.compare) if args.compare else None))
         return
     grids = [table.grid() for table in suites.values()] + [paper.grid() for paper in papers]

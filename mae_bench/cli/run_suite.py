@@ -14,6 +14,7 @@ from rich.console import Console
 
 from ..results.html_report import write_report
 from ..results.table import build_table, read_records, write_layout
+from ..run_folder import LOG_NAME, REPORT_NAME, TABLE_NAME
 from ..suite.cost import costs
 from ..suite.display import BarDisplay, PlainDisplay, ProgressReader, duration
 from ..suite.executor import Executor, LocalExecutor, cpu_cores, run_jobs, visible_gpus
@@ -81,7 +82,7 @@ def main() -> int:
         return 130
     summarise(suite, work_dir, console)
     for name, reason in state.failed.items():
-        log = work_dir / name / "log.txt"
+        log = work_dir / name / LOG_NAME
         print(f"failed: {name}: {reason}; see {log}", file=sys.stderr)
     for name, needed in state.blocked.items():
         print(f"blocked: {name}: it needs {needed}", file=sys.stderr)
@@ -152,7 +153,7 @@ def summarise(suite: Suite, work_dir: Path, console: Console) -> None:
     """Print the table and write it and the report beside the jobs."""
     table = build_table(suite.layout(), read_records(work_dir))
     console.print(table.rich())
-    table_file = work_dir / "table.md"
+    table_file = work_dir / TABLE_NAME
     table_file.write_text(table.markdown(), encoding="utf-8")
-    report_file = write_report(work_dir, work_dir / "report.html")
+    report_file = write_report(work_dir, work_dir / REPORT_NAME)
     console.print(f"table:  {table_file}\nreport: {report_file}", highlight=False, soft_wrap=True)

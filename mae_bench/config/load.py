@@ -17,7 +17,6 @@ RUNNER_KEYS = set(inspect.signature(Runner.__init__).parameters) - {"self", "cfg
 # What the runner looks up in the config without having it as an argument.
 RUNNER_KEYS |= {"compile", "activation_checkpointing"}
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
-STATE_NAME = "run.json"
 
 
 def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Config:

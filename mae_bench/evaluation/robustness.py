@@ -28,9 +28,9 @@ from ..datasets.robustness_sets import (
 from ..distributed import unwrap
 from ..files import sha256_of, write_json_atomic
 from ..registry import LOOPS
+from ..run_folder import ROBUSTNESS_NAME
 from .corruption_error import corruption_metrics
 
-STATE_NAME = "robustness_state.json"
 # What is counted of each part: pictures whose label is the best of all 1000 logits, among the best
 # five, the best of the 200 logits of A's or R's classes; pictures with a logit that is no number.
 COUNTS = ("top1", "top5", ADVERSARIAL, RENDITION, "not_finite")
@@ -130,7 +130,7 @@ class RobustnessLoop(BaseLoop):
         self.all_parts = list(self.dataset.parts)
         self.data_counts = self.dataset.counts()
         self.digests = {part.name: part.digest() for part in self.all_parts}
-        self.state_file = Path(runner.work_dir, STATE_NAME)
+        self.state_file = Path(runner.work_dir, ROBUSTNESS_NAME)
         self.identity = run_identity(runner.cfg)
         self.done = self._read_state()
         self.dataset.keep({part.name for part in self.all_parts} - set(self.done))

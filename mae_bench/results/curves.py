@@ -14,6 +14,8 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ..run_folder import SCALARS_PATTERN
+
 # Wong, "Points of view: Color blindness", Nature Methods 8 (2011): blue, orange, green, purple;
 # they stand out on white and on black. Line styles and markers tell them apart without colour.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7")
@@ -54,7 +56,7 @@ def read_scalars(job_dir: str | Path) -> Scalars:
     A last line that was cut off by an interruption is left out.
     """
     scalars = Scalars()
-    for file in sorted(Path(job_dir).glob("*/vis_data/scalars.json")):
+    for file in sorted(Path(job_dir).glob(SCALARS_PATTERN)):
         for line in file.read_text(encoding="utf-8").splitlines():
             try:
                 entry = json.loads(line)

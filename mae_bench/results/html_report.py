@@ -11,6 +11,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from ..files import write_atomic
+from ..run_folder import FAILED_NAME
 from . import figures
 from .cells import ancestors
 from .compare import changes, comparison_grid
@@ -31,7 +32,6 @@ from .table import (
 )
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
-FAILED_NAME = "failed.json"
 
 
 @dataclass(frozen=True)

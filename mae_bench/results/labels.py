@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-JOB_NAME = "job.json"
+from ..run_folder import JOB_NAME
 
 
 def run_labels(

@@ -9,10 +9,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from ..run_folder import PREDICTIONS_NAME, RECONSTRUCTIONS_NAME
 from .record import Record
 
-RECONSTRUCTIONS_NAME = "reconstructions.png"
-PREDICTIONS_FOLDER = "predictions"
 COUNT = 4  # of each initialisation and task; more would make the file large
 SIDE = 192  # least height of a picture in pixels: smaller ones are enlarged by a whole number
 
@@ -95,7 +94,7 @@ def _alt(task: str, label: str, path: Path) -> str:
 
 def _drawn(folder: Path, record: Record) -> dict[str, Path]:
     """Pictures by file name; MMEngine ends the name with the step it was drawn at."""
-    own = {path.name: path for path in sorted(folder.glob(f"{PREDICTIONS_FOLDER}/*.png"))}
+    own = {path.name: path for path in sorted(folder.glob(f"{PREDICTIONS_NAME}/*.png"))}
     if own:
         return own
     # a validation in the middle of training shows a model that nobody has a number of

@@ -49,7 +49,6 @@ from ..files import write_json_atomic
 SCHEMA_VERSION = 2
 # keys that a later version added -> what a record of an earlier one says by leaving them out
 _ADDED: dict[int, dict[str, Any]] = {2: {"reproduces": [], "exported": None}}
-RECORD_NAME = "record.json"
 STATUSES = ("completed", "failed")
 CHECKPOINT_KEYS = ("file", "sha256", "report")
 EXPORTED_KEYS = ("file", "sha256")

@@ -14,12 +14,11 @@ from pathlib import Path
 from rich.table import Table as RichTable
 
 from ..files import write_json_atomic
+from ..run_folder import RECORD_NAME, RECORD_SUFFIX, SUITE_NAME
 from .grid import DOWN, MINUS, PLUS_MINUS, Grid, GridCell, GridRow
-from .record import RECORD_NAME, Record, read_record
+from .record import Record, read_record
 
-LAYOUT_NAME = "suite.json"  # what a work dir is the result of
 BASELINE = "random"  # initialisation that differences are taken to
-RECORD_SUFFIX = ".record.json"  # of records with names of their own
 ABOUT = (
     f"Mean over seeds {PLUS_MINUS} sample standard deviation; {DOWN}: lower is better; bold: best "
     "of the column. Differences are between runs of the same seed."
@@ -134,7 +133,7 @@ class Table:
 
 def write_layout(layout: Layout, work_dir: str | Path) -> None:
     """Leave the layout in the work dir, so that its table can be drawn from the folder alone."""
-    write_json_atomic(asdict(layout), Path(work_dir) / LAYOUT_NAME)
+    write_json_atomic(asdict(layout), Path(work_dir) / SUITE_NAME)
 
 
 def read_layout(work_dir: str | Path) -> Layout:
@@ -144,7 +143,7 @@ def read_layout(work_dir: str | Path) -> Layout:
         FileNotFoundError: `work_dir` is no work dir of a suite.
         ValueError: its layout is unreadable.
     """
-    path = Path(work_dir) / LAYOUT_NAME
+    path = Path(work_dir) / SUITE_NAME
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; is {work_dir} a --work-dir of a suite?")
     try:
@@ -195,7 +194,7 @@ def find_layouts(work_dir: str | Path) -> dict[str, Layout]:
         ValueError: a layout is unreadable.
     """
     work_dir = Path(work_dir)
-    folders = sorted(path.parent for path in work_dir.rglob(LAYOUT_NAME))
+    folders = sorted(path.parent for path in work_dir.rglob(SUITE_NAME))
     return {folder.relative_to(work_dir).as_posix(): read_layout(folder) for folder in folders}
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from ..cli.command import run_command
 from ..results.labels import run_labels
-from ..results.record import RECORD_NAME, read_record, write_record
-from .plan import CHECKPOINT
+from ..results.record import read_record, write_record
+from ..run_folder import CHECKPOINT_NAME, RECORD_NAME
 from .search import best_cell
 
 
@@ -34,7 +34,7 @@ def main() -> None:
     seed = args.job.partition("/")[0]
     name = next(n for n, r in records.items() if r.task == label and n.startswith(f"{seed}/"))
     source, folder = args.work_dir / name, args.work_dir / args.job
-    for path in [source / CHECKPOINT, *source.glob("*/vis_data")]:
+    for path in [source / CHECKPOINT_NAME, *source.glob("*/vis_data")]:
         target = folder / path.relative_to(source)
         if path.is_dir():
             shutil.copytree(path, target, copy_function=_link, dirs_exist_ok=True)

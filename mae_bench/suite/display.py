@@ -7,11 +7,11 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from ..run_folder import PROGRESS_NAME
 from .cost import costs
 from .order import time_left
 from .state import Running, State
 
-PROGRESS_NAME = "progress.json"
 PLAIN_SECONDS = 30.0
 BAR_SECONDS = 1.0
 

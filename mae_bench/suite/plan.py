@@ -11,16 +11,14 @@ from typing import Any
 
 from ..config.overrides import as_options, parse_options
 from ..files import sha256_of, write_json_atomic
-from ..results.labels import JOB_NAME
-from ..results.record import RECORD_NAME, config_sha256, read_record
-from .attempt import FOLDER_NAME as ATTEMPTS_NAME
+from ..results.record import config_sha256, read_record
+from ..run_folder import ATTEMPTS_NAME, CHECKPOINT_NAME, JOB_NAME, RECORD_NAME
 from .search import Cell, cells_of
 from .spec import PRETRAIN, SEED_KEY, Initialisation, Suite, Task
 
 TRAIN = "tools/train.py"
 TEST = "tools/test.py"
 CHOOSE = "mae_bench.suite.choose"
-CHECKPOINT = "checkpoint.safetensors"  # what a training job exports into its folder
 
 
 @dataclass(frozen=True)
@@ -200,7 +198,7 @@ class _Planner:
         if task.test:
             needs = self.jobs[f"seed{seed}/{name}/{task.test}"]
         if needs:
-            checkpoint = needs.folder / CHECKPOINT
+            checkpoint = needs.folder / CHECKPOINT_NAME
         self._add(
             seed,
             name,

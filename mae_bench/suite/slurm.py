@@ -14,14 +14,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..attempt import slurm_job
 from ..files import write_json_atomic
-from .attempt import slurm_job
+from ..run_folder import SLURM_LOGS_NAME, SUBMISSION_NAME
 from .plan import Job
 from .state import State
 from .worker import FAILED, STOPPED, Worker
 
-SUBMISSION_NAME = "slurm.json"
-LOG_FOLDER = "slurm"  # submitit's files, in the work dir
 QUEUE_SECONDS = 10.0  # between two questions to the scheduler, which has other users
 MAX_TIMEOUTS = 100  # a job that reaches its time limit is requeued and goes on this often
 
@@ -84,7 +83,7 @@ class SlurmExecutor:
         except ImportError:
             fix = "pip install 'mae-bench[slurm]'"
             raise ValueError(f"--executor slurm needs submitit: {fix}") from None
-        self._folder = work_dir.absolute() / LOG_FOLDER
+        self._folder = work_dir.absolute() / SLURM_LOGS_NAME
         self._submitit = submitit.SlurmExecutor
         if self._submitit.affinity() < 0:
             raise ValueError("--executor slurm: there is no srun here; is this a cluster?")

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..results.record import RECORD_NAME, read_record
-from .attempt import Attempt, Watch, newest_attempt
+from ..attempt import Attempt, Watch, newest_attempt
+from ..results.record import read_record
+from ..run_folder import FAILED_NAME, RECORD_NAME
 from .plan import Job
-from .worker import FAILED_NAME
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,11 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from ..attempt import HEARTBEAT_SECONDS, Attempt, Watch, slurm_job, take
 from ..files import write_json_atomic
-from ..results.record import RECORD_NAME
-from .attempt import HEARTBEAT_SECONDS, Attempt, Watch, slurm_job, take
+from ..run_folder import FAILED_NAME, LOG_NAME, RECORD_NAME
 from .plan import Job
 
-LOG_NAME = "log.txt"
-FAILED_NAME = "failed.json"
 LOG_TAIL_LINES = 20
 POLL_SECONDS = 0.1
 # a training process may be in the middle of writing a checkpoint

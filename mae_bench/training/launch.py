@@ -14,9 +14,9 @@ from ..checkpoint.continued import PretrainedAutoencoder
 from ..files import write_json_atomic
 from ..models import MAE
 from ..registry import HOOKS
+from ..run_folder import RUN_NAME
 
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
-STATE_NAME = "run.json"
 
 
 def initialise_backbone(cfg: Config, checkpoint: str | Path) -> None:
@@ -109,7 +109,7 @@ class ClaimWorkDir(Hook):
         """Write once, before the first iteration."""
         processes = first_processes(runner.work_dir) or get_world_size()
         state = {**self.identity, "processes": processes}
-        write_json_atomic(state, Path(runner.work_dir, STATE_NAME))
+        write_json_atomic(state, Path(runner.work_dir, RUN_NAME))
 
 
 def first_processes(work_dir: str | Path) -> int | None:
@@ -119,7 +119,7 @@ def first_processes(work_dir: str | Path) -> int | None:
 
 def _read_state(work_dir: str | Path) -> dict[str, Any] | None:
     """What :class:`ClaimWorkDir` wrote; None in another directory."""
-    path = Path(work_dir, STATE_NAME)
+    path = Path(work_dir, RUN_NAME)
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 

@@ -26,7 +26,6 @@ from mae_bench.datasets.robustness_sets import Part, RobustnessSets
 from mae_bench.evaluation.corruption_error import ALEXNET_ERRORS, mean_corruption_error
 from mae_bench.evaluation.robustness import (
     COUNTS,
-    STATE_NAME,
     class_logits,
     count_hits,
     normalise,
@@ -34,6 +33,7 @@ from mae_bench.evaluation.robustness import (
 )
 from mae_bench.openmmlab.classifiers import TimmModel, mmpretrain_model
 from mae_bench.results.record import read_record
+from mae_bench.run_folder import ROBUSTNESS_NAME
 
 from .conftest import STINGRAY, TENCH, all_sets, class_folders
 
@@ -205,7 +205,7 @@ def test_interrupted_run_goes_on_with_the_sets_left(test_tool, tiny, sets, monke
     code, _, err = test_tool(config, checkpoint, "--work-dir", "work", *options)
     assert code == 130 and "Traceback" not in err
     assert not Path("work/record.json").exists()
-    assert set(json.loads(Path("work", STATE_NAME).read_text())["parts"]) == {
+    assert set(json.loads(Path("work", ROBUSTNESS_NAME).read_text())["parts"]) == {
         "imagenet_val",
         "imagenet_a",
         "imagenet_r",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mae_bench.suite.attempt import newest_attempt, process_start
+from mae_bench.attempt import newest_attempt, process_start
 from mae_bench.suite.executor import RUN_WORKER
 from mae_bench.suite.plan import Job
 

@@ -11,6 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from ...registry import HOOKS
+from ...run_folder import PREDICTIONS_NAME
 from ...visualize.regions import BACKGROUND, Region, draw_regions
 
 MIN_SCORE = 0.3  # of a detection that is drawn, as in mmdet's own pictures
@@ -70,7 +71,7 @@ class DrawPredictions(Hook):
             np.pad(p, ((0, rows - p.shape[0]), (0, 0), (0, 0)), constant_values=BACKGROUND)
             for p in panels
         ]
-        path = Path(runner.work_dir, "predictions", f"sample_{batch_idx:04d}.png")
+        path = Path(runner.work_dir, PREDICTIONS_NAME, f"sample_{batch_idx:04d}.png")
         path.parent.mkdir(exist_ok=True)
         cv2.imwrite(str(path), np.concatenate(padded, axis=1))
         names = [", ".join(region.label for region in side) or "nothing" for side in (truth, found)]

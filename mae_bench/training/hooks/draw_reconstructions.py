@@ -11,6 +11,7 @@ from torch.distributed.fsdp import register_fsdp_forward_method
 from ...distributed import unwrap
 from ...models.mae import MAE
 from ...registry import HOOKS
+from ...run_folder import RECONSTRUCTIONS_NAME
 from ...visualize.reconstruction import draw_reconstructions, read_images
 
 
@@ -38,4 +39,4 @@ class DrawReconstructions(Hook):
         register_fsdp_forward_method(model, "reconstruct")  # nothing to do for another model
         picture = draw_reconstructions(model, read_images(chosen))
         if is_main_process():
-            cv2.imwrite(str(Path(runner.work_dir, "reconstructions.png")), picture)
+            cv2.imwrite(str(Path(runner.work_dir, RECONSTRUCTIONS_NAME)), picture)

@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 
 from ...files import write_json_atomic
 from ...registry import HOOKS
+from ...run_folder import PROGRESS_NAME
 
 
 @HOOKS.register_module()
@@ -39,4 +40,4 @@ class ProgressFile(Hook):
             loss = float(outputs["loss"].detach())
             if math.isfinite(loss):  # JSON has no NaN, and a progress file must not end a run
                 state["loss"] = loss
-        write_json_atomic(state, Path(runner.work_dir, "progress.json"))
+        write_json_atomic(state, Path(runner.work_dir, PROGRESS_NAME))

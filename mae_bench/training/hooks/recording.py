@@ -20,10 +20,14 @@ from ...registry import HOOKS
 from ...results.cells import check_entries
 from ...results.environment import device_name, git_revision, package_versions, peak_memory_mib
 from ...results.labels import run_labels
-from ...results.record import RECORD_NAME, Record, config_sha256, write_record
+from ...results.record import Record, config_sha256, write_record
+from ...run_folder import (
+    CHECKPOINT_NAME,
+    KEPT_CHECKPOINT_NAME,
+    RECORD_NAME,
+    exported_checkpoints,
+)
 
-CHECKPOINT_NAME = "checkpoint.safetensors"
-KEPT_NAME = "checkpoint_epoch_{}.safetensors"
 SECONDS_KEY = "mae_bench_seconds"  # in MMEngine's checkpoints: run time up to then
 
 
@@ -104,7 +108,7 @@ class ExportCheckpoint(Hook):
     def after_train_epoch(self, runner: Runner) -> None:
         """Export an epoch that is to be kept."""
         if runner.epoch + 1 in self.kept_epochs:
-            self.export(runner, KEPT_NAME.format(runner.epoch + 1))
+            self.export(runner, KEPT_CHECKPOINT_NAME.format(runner.epoch + 1))
 
     def after_train(self, runner: Runner) -> None:
         """Export at the end."""
@@ -127,14 +131,12 @@ def exported_files(folder: Path) -> dict[str, Any] | None:
 
     Those of kept epochs may be of an earlier start of the run.
     """
-    if not (folder / CHECKPOINT_NAME).is_file():
+    files = [
+        {"file": path.name, "sha256": sha256_of(path)} for path in exported_checkpoints(folder)
+    ]
+    if not files or files[0]["file"] != CHECKPOINT_NAME:
         return None
-
-    def describe(path: Path) -> dict[str, str]:
-        return {"file": path.name, "sha256": sha256_of(path)}
-
-    kept = [describe(path) for path in sorted(folder.glob(KEPT_NAME.format("*")))]
-    return describe(folder / CHECKPOINT_NAME) | ({"kept": kept} if kept else {})
+    return {**files[0], **({"kept": files[1:]} if files[1:] else {})}
 
 
 def by_epochs(runner: Runner) -> bool:

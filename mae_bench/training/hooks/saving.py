@@ -18,6 +18,7 @@ from mmengine.runner import CheckpointLoader, Runner
 from ...checkpoint.format import load_torch_file
 from ...files import write_atomic
 from ...registry import HOOKS
+from ...run_folder import LAST_STATE_NAME
 
 BACKEND = "mae_bench.atomic"
 
@@ -200,7 +201,7 @@ class SaveCheckpoint(CheckpointHook):
             if self.max_keep_ckpts > 0:
                 for old in self.checkpoints(self.out_dir)[self.max_keep_ckpts :]:
                     old.unlink()
-            write_atomic(str(path).encode(), Path(runner.work_dir, "last_checkpoint"))
+            write_atomic(str(path).encode(), Path(runner.work_dir, LAST_STATE_NAME))
         self.last_ckpt = str(path)
 
 

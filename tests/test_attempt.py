@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from mae_bench.suite import attempt as attempt_module
-from mae_bench.suite.attempt import Watch, newest_attempt, process_start, take
+from mae_bench import attempt as attempt_module
+from mae_bench.attempt import Watch, newest_attempt, process_start, take
 
 # Takes the folder in argv[1], says so, and lives until its standard input is closed.
 HOLD = """
 import sys
 from pathlib import Path
-from mae_bench.suite.attempt import Watch, take
+from mae_bench.attempt import Watch, take
 print(take(Path(sys.argv[1]), Watch()) is not None, flush=True)
 sys.stdin.read()
 """

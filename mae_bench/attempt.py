@@ -18,9 +18,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from ..files import write_json_atomic
+from .files import write_json_atomic
+from .run_folder import ATTEMPTS_NAME
 
-FOLDER_NAME = "attempts"
 HEARTBEAT_SECONDS = 5.0
 # Well above what a network file system may show of the past (Linux NFS: up to 60 s).
 STALE_SECONDS = 180.0
@@ -72,10 +72,10 @@ class Attempt:
 
 def newest_attempt(folder: Path) -> Attempt | None:
     """The last start of the job in `folder`, or None before the first."""
-    names = [path.stem for path in (folder / FOLDER_NAME).glob("[1-9]*.json")]
+    names = [path.stem for path in (folder / ATTEMPTS_NAME).glob("[1-9]*.json")]
     if not names:
         return None
-    path = folder / FOLDER_NAME / f"{max(map(int, names))}.json"
+    path = folder / ATTEMPTS_NAME / f"{max(map(int, names))}.json"
     return Attempt(path, int(path.stem), json.loads(path.read_text(encoding="utf-8")))
 
 
@@ -132,7 +132,7 @@ def take(folder: Path, watch: Watch, dead: int | None = None) -> Attempt | None:
         "ended": None,
         "outcome": None,
     }
-    attempt = Attempt(folder / FOLDER_NAME / f"{number}.json", number, data)
+    attempt = Attempt(folder / ATTEMPTS_NAME / f"{number}.json", number, data)
     temporary = attempt.path.with_name(f".{uuid.uuid4().hex}.json")
     write_json_atomic(data, temporary)
     try:
