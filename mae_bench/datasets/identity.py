@@ -1,0 +1,119 @@
+"""What a data set is: its samples by name and size, so that another one is not taken for it."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from ..files import sha256_of
+
+# Asking a network file system for a size waits for an answer, and many can be waited for at once.
+THREADS = 16
+CHUNK = 1000
+PATH_SUFFIX = "_path"  # of the keys under which OpenMMLab's data sets name the files of a sample
+LABEL_KEY = "gt_label"
+
+_known: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()
+
+
+def data_identity(dataset: Any) -> dict[str, Any]:
+    """What decides which samples a data set gives.
+
+    Two copies of a data set in different folders have the same identity. No picture is read, so two
+    files of one name and one size are not told apart; annotation files are read.
+
+    Args:
+        dataset: of OpenMMLab, also repeated, concatenated or otherwise wrapped.
+
+    Returns:
+        ``samples``; ``digest``, SHA-256 over names, sizes and labels in their order and over the
+        annotation file, None where a data set does not say what its samples are; ``classes``, names
+        in the order of the labels.
+    """
+    found = _known.get(dataset)
+    if found is None:
+        found = _known[dataset] = _identity(dataset)
+    return found
+
+
+def _identity(dataset: Any) -> dict[str, Any]:
+    metainfo = getattr(dataset, "metainfo", None) or {}
+    classes = [str(name) for name in metainfo.get("classes") or ()]
+    parts = getattr(dataset, "datasets", None) or [getattr(dataset, "dataset", None)]
+    digest = None
+    if parts[0] is not None:
+        digests = [data_identity(part)["digest"] for part in parts]
+        if len(parts) == 1 and len(parts[0]) == len(dataset):
+            digest = digests[0]  # another pipeline, or seeds: the same samples
+        elif None not in digests:
+            digest = hashlib.sha256("\n".join(digests).encode()).hexdigest()
+    elif hasattr(dataset, "get_data_info"):
+        digest = _digest(dataset)
+    return {"samples": len(dataset), "digest": digest, "classes": classes}
+
+
+def _digest(dataset: Any) -> str:
+    """SHA-256 over the samples of a data set of MMEngine and its annotation file."""
+    paths: dict[str, list[str]] = {}
+    labels: list[str] = []
+    for index in range(len(dataset)):
+        sample = dataset.get_data_info(index)
+        labels.append(str(sample.get(LABEL_KEY)))
+        for key, value in sample.items():
+            if key.endswith(PATH_SUFFIX) and isinstance(value, (str, os.PathLike)):
+                paths.setdefault(key, []).append(os.fspath(value))
+    digest = hashlib.sha256("\n".join(labels).encode())
+    for key in sorted(paths):
+        digest.update(f"\n\n{key}\n{files_digest(paths[key])}".encode())
+    annotations = getattr(dataset, "ann_file", None)
+    if annotations and isinstance(annotations, str) and os.path.isfile(annotations):
+        digest.update(f"\n\n{sha256_of(annotations)}".encode())
+    return digest.hexdigest()
+
+
+def files_digest(paths: Sequence[str]) -> str:
+    """SHA-256 over the names and sizes of files, in their order.
+
+    Names are relative to the folder that all files have in common, so a copy of the folder has the
+    same digest. The size of a file that is not there, or is a part of another one, is left out.
+    """
+    # of strings, in C: the common beginning of all, up to a whole folder
+    common = os.path.commonprefix([min(paths), max(paths)]) if paths else ""
+    start = common.rfind("/") + 1
+    digest = hashlib.sha256()
+    for path, size in zip(paths, _sizes(paths), strict=True):
+        digest.update(f"{path[start:]}\0{size}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def _sizes(paths: Sequence[str]) -> Iterator[int | str]:
+    chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
+    with ThreadPoolExecutor(THREADS) as pool:
+        yield from chain.from_iterable(pool.map(_sizes_of, chunks))
+
+
+def _sizes_of(paths: Iterable[str]) -> list[int | str]:
+    sizes: list[int | str] = []
+    for path in paths:
+        try:
+            sizes.append(os.stat(path).st_size)
+        except (OSError, ValueError):
+            sizes.append("")
+    return sizes
+
+
+def differences(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """In words, how a data set differs from what it was; empty where it does not."""
+    if before["samples"] != now["samples"]:
+        return f"{now['samples']:,} samples, and {before['samples']:,} then"
+    if len(before["classes"]) != len(now["classes"]):
+        return f"{len(now['classes'])} classes, and {len(before['classes'])} then"
+    for index, (old, new) in enumerate(zip(before["classes"], now["classes"], strict=True)):
+        if old != new:
+            return f"class {index} is {new!r}, and was {old!r} then"
+    if None not in (before["digest"], now["digest"]) and before["digest"] != now["digest"]:
+        return f"as many samples ({now['samples']:,}) but other files, sizes or labels"
+    return ""
