@@ -6,25 +6,31 @@ import json
 import math
 import os
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 
-def write_atomic(content: bytes, path: str | Path) -> None:
+def write_atomic(content: bytes | Sequence[bytes | memoryview], path: str | Path) -> None:
     """Write a file so that ``path`` holds either the old or the new content, also after a crash.
 
     Missing folders are made.
+
+    Args:
+        content: of the file, or its pieces in order.
+        path: where.
 
     Raises:
         ValueError: the disk is full, or the quota used up.
     """
     path = Path(path)
+    pieces = [content] if isinstance(content, bytes) else content
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not a file of tempfile: those are private to their owner, and results are for colleagues too.
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with temporary.open("xb") as file:
-            file.write(content)
+            file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -32,9 +38,10 @@ def write_atomic(content: bytes, path: str | Path) -> None:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
+        size = sum(map(len, pieces))
         raise ValueError(
-            f"{path}: the disk is full, {len(content)} bytes could not be written; what was there "
-            "before is kept. Free some space and start again (training: with --resume)"
+            f"{path}: the disk is full, {size} bytes could not be written; what was there before "
+            "is kept. Free some space and start again (training: with --resume)"
         ) from None
     finally:
         temporary.unlink(missing_ok=True)

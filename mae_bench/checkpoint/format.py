@@ -18,6 +18,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from ..files import write_atomic
+from .integrity import BLANK, DIGEST_KEY, check_seal, seal
 from .limits import check_header, check_pickles, check_tensors, check_unpacked
 
 FORMAT_VERSION = 1
@@ -107,13 +108,14 @@ class CheckpointMetadata:
         height, width = (size, size) if isinstance(size, int) else size
         return height // self.patch_size, width // self.patch_size
 
-    def to_json(self) -> str:
-        """Everything as one JSON object, keys sorted."""
-        return json.dumps(asdict(self), sort_keys=True)
+    def to_json(self, digest: str | None = None) -> str:
+        """Everything as one JSON object, keys sorted, and maybe the file's digest."""
+        values = asdict(self) if digest is None else {**asdict(self), DIGEST_KEY: digest}
+        return json.dumps(values, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "CheckpointMetadata":
-        """Undo :meth:`to_json`.
+        """Undo :meth:`to_json`; a digest is left to :func:`~.integrity.check_seal`.
 
         Raises:
             ValueError: not JSON, another version, or a key that is missing or unknown.
@@ -122,6 +124,7 @@ class CheckpointMetadata:
             values = dict(json.loads(text))
         except (TypeError, ValueError, RecursionError):
             raise ValueError("the metadata is not a JSON object; write the file again") from None
+        values.pop(DIGEST_KEY, None)
         version = values.pop("format_version", None)
         if version != FORMAT_VERSION:
             raise ValueError(
@@ -165,7 +168,7 @@ def save_checkpoint(
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()
     }
-    write_atomic(save(copies, {METADATA_KEY: metadata.to_json()}), path)
+    write_atomic(seal(save(copies, {METADATA_KEY: metadata.to_json(BLANK)})), path)
 
 
 def load_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], CheckpointMetadata]:
@@ -272,6 +275,9 @@ def load_safetensors(path: Path) -> dict[str, Tensor]:
         ValueError: a damaged file, or a type that PyTorch does not have.
     """
     with _open_safetensors(path) as file:
+        metadata = (file.metadata() or {}).get(METADATA_KEY)
+        if metadata is not None:
+            check_seal(path, metadata)
         names = file.keys()
         return {name: file.get_tensor(name) for name in names}
 

@@ -10,6 +10,7 @@ from typing import IO
 import torch
 from torch import Tensor
 
+from .integrity import archive_damage
 from .pickle_bounds import find_excess
 
 # The largest ViT with its decoder, teacher and optimizer has about 3,000 tensors.
@@ -84,6 +85,8 @@ def check_pickles(path: Path, number: int = 5) -> None:
             ) from None
     if excess:
         raise ValueError(f"{path}: {excess}")
+    if archived and (reason := archive_damage(path)):
+        raise ValueError(f"{path}: damaged ({reason}); fetch it again")
 
 
 def _archived_pickles(path: Path) -> Iterator[IO[bytes]]:

@@ -2,7 +2,6 @@
 
 import pickle
 import re
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader, Runner
 
 from ...checkpoint.format import load_torch_file
+from ...checkpoint.integrity import archive_damage
 from ...files import write_atomic
 from ...registry import HOOKS
 from ...run_folder import LAST_STATE_NAME
@@ -77,19 +77,6 @@ class AtomicBackend(LocalBackend):
         write_atomic(obj, filepath)
 
 
-def damage(path: Path) -> str | None:
-    """What is wrong with a file of ``torch.save``, by the checksum of each part; None if nothing.
-
-    ``torch.load`` does not look at the checksums.
-    """
-    try:
-        with zipfile.ZipFile(path) as file:
-            part = file.testzip()
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
-        return str(error)
-    return part and f"the checksum of {part} is wrong"
-
-
 @HOOKS.register_module()
 class SaveCheckpoint(CheckpointHook):
     """MMEngine's hook, with checkpoints that survive whatever happens while they are written.
@@ -140,7 +127,7 @@ class SaveCheckpoint(CheckpointHook):
             return
         candidates = self.checkpoints(runner.work_dir)
         for path in candidates:
-            reason = damage(path)
+            reason = archive_damage(path)
             if reason is None:
                 runner._load_from = str(path)
                 return

@@ -9,11 +9,11 @@ import pytest
 import torch
 from mmengine.runner import CheckpointLoader
 
+from mae_bench.checkpoint.integrity import archive_damage
 from mae_bench.files import write_atomic
 from mae_bench.training.hooks.saving import (
     SaveCheckpoint,
     check_readable,
-    damage,
     load_checkpoint_file,
 )
 
@@ -70,17 +70,17 @@ def test_what_no_run_could_read_is_found_at_the_first_save(bait, tmp_path):
 def test_every_damage_is_seen(tmp_path):
     path = tmp_path / "a.pth"
     torch.save({"w": torch.arange(1000.0)}, path)
-    assert damage(path) is None
+    assert archive_damage(path) is None
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    assert "zip" in damage(path)
+    assert "zip" in archive_damage(path)
     path.write_bytes(b"")
-    assert damage(path)
+    assert archive_damage(path)
     # one bit in the middle of the tensor, which torch.load takes without a word
     at = whole.index(torch.arange(1000.0).numpy().tobytes()) + 2000
     path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
     torch.load(path, weights_only=True)
-    assert "checksum" in damage(path)
+    assert "checksum" in archive_damage(path)
 
 
 def test_one_checkpoint_is_not_enough():
@@ -137,7 +137,7 @@ def test_the_one_before_a_damaged_checkpoint_is_used(train, tmp_path):
     assert sorted(losses(work_dir)) == [9]
     (log,) = Path(runner.log_dir).glob("*.log")
     assert "iter_10.pth is damaged (the checksum of" in log.read_text()
-    assert damage(newest) is None
+    assert archive_damage(newest) is None
     assert not list(work_dir.glob(".*.tmp"))
 
 
@@ -161,7 +161,7 @@ def test_full_disk_keeps_the_last_good_checkpoint(train, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"iter_9.pth: the disk is full"):
         train(epochs=2)
     assert checkpoints(tmp_path / "work") == ["iter_3.pth", "iter_6.pth"]
-    assert damage(tmp_path / "work/iter_6.pth") is None
+    assert archive_damage(tmp_path / "work/iter_6.pth") is None
 
 
 def test_weights_that_are_not_finite_are_not_saved(train, tiny, tmp_path, monkeypatch):
