@@ -41,6 +41,9 @@ TRANSFORMS = _child(
     "mae_bench.datasets.augmentation",
     "mae_bench.datasets.imagenet_s",
     "mae_bench.datasets.loading",
+    "mae_bench.openmmlab.large_scale_jitter",
+    "mae_bench.openmmlab.mask_geometry",
+    "mae_bench.openmmlab.seg_transforms",
 )
 HOOKS = _child(mmengine_registry.HOOKS, "mae_bench.training.hooks")
 LOOPS = _child(mmengine_registry.LOOPS, "mae_bench.training", "mae_bench.evaluation.robustness")
