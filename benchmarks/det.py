@@ -1,6 +1,6 @@
 """A training step of Mask R-CNN: fused attention, checkpointing, and attention written out.
 
-The model of configs/det/mask_rcnn_vit_base_mae_coco_100e.py, forward, backward and AdamW, on noise
+The model of configs/det/mask_rcnn_vit_base_coco.py, forward, backward and AdamW, on noise
 with objects. All variants have the same weights and pictures, and their losses are compared.
 """
 
@@ -26,7 +26,7 @@ from mae_bench.models import attention
 
 from .measure import describe_machine, interleaved_seconds, markdown_table, peak_memory, speed_up
 
-CONFIG = Path("configs/det/mask_rcnn_vit_base_mae_coco_100e.py")
+CONFIG = Path("configs/det/mask_rcnn_vit_base_coco.py")
 VARIANTS = ("fused", "fused, checkpointed", "written out")
 LOSS_TOLERANCE = 1e-4
 CLOCK = time.perf_counter if torch.cuda.is_available() else time.process_time

@@ -1,6 +1,6 @@
 """A training step of UperNet against mmsegmentation's MAE UperNet.
 
-The model of configs/seg/upernet_vit_base_mae_ade20k_160k_gamma.py, which is the peer's, forward,
+The model of configs/seg/upernet_vit_base_ade20k.py with layer scale, which is the peer's, forward,
 backward and AdamW, on noise. Both have the same weights and pictures, and their losses are
 compared. Each comes with the constructor of its optimizer; ours has the fused AdamW.
 """
@@ -27,7 +27,7 @@ from mae_bench.models.vit import SIZES
 from .det import print_steps
 from .measure import describe_machine
 
-CONFIG = Path("configs/seg/upernet_vit_base_mae_ade20k_160k_gamma.py")
+CONFIG = Path("configs/seg/upernet_vit_base_ade20k.py")
 VARIANTS = ("ours", "ours, checkpointed", "mmsegmentation")
 # Our adapter's level and layer -> the peer's.
 NECK = {
@@ -40,7 +40,7 @@ NECK = {
 
 def build_models(arch: str, size: int, with_cp: bool) -> tuple[nn.Module, nn.Module, Any]:
     """Ours and the peer's with the same weights, without randomness, and our config."""
-    cfg = load_config(CONFIG)
+    cfg = load_config(CONFIG, {"model.backbone.layer_scale_init": 1.0})
     sizes = SIZES[arch]
     width, depth, heads = sizes["embed_dim"], sizes["depth"], sizes["num_heads"]
     taps = tuple(cfg.model.backbone.out_indices)

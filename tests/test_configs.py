@@ -90,7 +90,6 @@ def test_resolves_and_builds(path):
         defaults = dict(optimizer=wrapper, epoch_length=EPOCH_LENGTH, end=length)
         built = PARAM_SCHEDULERS.build(scheduler, default_args=defaults)
         assert not built.by_epoch, "the rate has to change at every iteration"
-    assert length == (cfg.get("epochs") or cfg.iterations)
 
 
 @every_config

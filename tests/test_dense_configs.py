@@ -17,6 +17,8 @@ from mae_bench.results.cells import check_entries
 from mae_bench.suite.search import cells_of
 from mae_bench.suite.spec import load_suite
 
+from .recipes import load_recipe
+
 ROOT = Path(__file__).parents[1]
 DET, SEG, SUITE = (ROOT / "configs" / name for name in ("det", "seg", "suite"))
 CONFIGS = [path for folder in (DET, SEG) for path in sorted(folder.glob("*.py"))]
@@ -26,7 +28,7 @@ ROWS = ("supervised", "moco_v3", "beit", "mae")
 
 def test_parameters_of_the_published_detector():
     """118.67 M (hustvl/MIMDet, README)."""
-    cfg = load_config(DET / "mask_rcnn_vit_base_mae_coco_100e.py")
+    cfg = load_config(DET / "mask_rcnn_vit_base_coco.py")
     init_default_scope(cfg.default_scope)
     with torch.device("meta"):
         model = MODELS.build(cfg.model)
@@ -45,7 +47,7 @@ def test_cells_that_a_config_stands_for_exist(path):
 @pytest.mark.parametrize("row", ROWS)
 def test_every_row_of_tables_4_and_5_has_a_config(row, size):
     letter = size[0].upper()
-    cfg = load_config(DET / f"mask_rcnn_vit_{size}_{row}_coco_100e.py")
+    cfg = load_recipe(f"det/mask_rcnn_vit_{size}_{row}_coco_100e")
     columns = [entry["column"] for entry in cfg.reproduces if entry["table"] == "Table 4"]
     assert columns == [f"APbox ViT-{letter}", f"APmask ViT-{letter}"]
     depth = {"base": 12, "large": 24}[size]
@@ -54,7 +56,7 @@ def test_every_row_of_tables_4_and_5_has_a_config(row, size):
     assert cfg.model.backbone.arch == size
     assert cfg.model.backbone.global_blocks == cfg.model.backbone.out_indices == last
 
-    cfg = load_config(SEG / f"upernet_vit_{size}_{row}_ade20k_160k.py")
+    cfg = load_recipe(f"seg/upernet_vit_{size}_{row}_ade20k_160k")
     columns = [entry["column"] for entry in cfg.reproduces if entry["table"] == "Table 5"]
     assert columns == [f"ViT-{letter}"]
     taps = {"base": (3, 5, 7, 11), "large": (7, 11, 15, 23)}[size]
@@ -87,7 +89,7 @@ def test_suites_are_ready_to_run(path, tmp_path, monkeypatch):
 
 
 def test_the_test_pictures_follow_the_crop_of_vit_huge():
-    cfg = load_config(SEG / "upernet_vit_huge_mae_ade20k_160k.py")
+    cfg = load_recipe("seg/upernet_vit_huge_mae_ade20k_160k")
     for loader in (cfg.val_dataloader, cfg.test_dataloader):
         assert loader.dataset.pipeline[1]["scale"] == (2072, 518)
 
@@ -166,7 +168,7 @@ def test_views_of_several_pictures_are_refused():
 
 
 def test_multi_scale_config_has_six_scales_and_their_mirror_images():
-    cfg = load_config(SEG / "upernet_vit_base_mae_ade20k_160k_ms.py")
+    cfg = load_config(SEG / "upernet_vit_base_ade20k_ms.py")
     assert cfg.model.type is MultiScaleSegmentor or "MultiScaleSegmentor" in str(cfg.model.type)
     scales, flips = cfg.test_dataloader.dataset.pipeline[1]["transforms"][:2]
     assert [step["scale"] for step in scales] == [512, 512, 512, 640, 768, 896]

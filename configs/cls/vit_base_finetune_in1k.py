@@ -37,7 +37,6 @@ with read_base():
     from ..default_runtime import *
 
 default_scope = "mmpretrain"
-epochs = 100
 
 model = dict(
     type=ImageClassifier,
@@ -106,7 +105,7 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 val_evaluator = dict(type=Accuracy, topk=(1, 5))
 test_evaluator = val_evaluator
-train_cfg = dict(type=ResumableEpochLoop, max_epochs=epochs)
+train_cfg = dict(type=ResumableEpochLoop, max_epochs=100)
 val_cfg = dict(type=ValLoop)
 test_cfg = dict(type=TestLoop)
 
@@ -115,14 +114,16 @@ optim_wrapper = dict(
     type=OptimWrapper,
     constructor=LayerDecayConstructor,
     paramwise_cfg=dict(layer_decay=0.65, no_decay=("pos_embed", "cls_token")),
-    optimizer=dict(type=AdamW, lr=5e-4, weight_decay=0.05, fused=True),
+    optimizer=dict(
+        type=AdamW, lr=5e-4, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05, fused=True
+    ),
 )
 auto_scale_lr = dict(base_batch_size=256, enable=True)
 param_scheduler = [
     dict(
         type=WarmupCosineLR,
         warmup=5,
-        min_ratio=1e-6 / 2e-3,
+        min_lr=1e-6,
         by_epoch=True,
         convert_to_iter_based=True,
     )

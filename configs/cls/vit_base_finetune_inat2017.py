@@ -22,7 +22,6 @@ with read_base():
     from .vit_base_finetune_in1k import *
 
 num_classes = 5089
-epochs = 100
 
 model["head"].update(num_classes=num_classes)
 model["data_preprocessor"].update(num_classes=num_classes)
@@ -42,7 +41,7 @@ val_dataloader["dataset"] = dict(
     pipeline=val_pipeline,
 )
 test_dataloader = val_dataloader
-train_cfg.update(max_epochs=epochs)
+train_cfg.update(max_epochs=100)
 
 # Base learning rate for a batch of 256, scaled to the batch in use: 2e-3 for 1024.
 optim_wrapper["optimizer"].update(lr=5e-4)

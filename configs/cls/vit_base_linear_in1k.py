@@ -35,7 +35,6 @@ with read_base():
     from ..default_runtime import *
 
 default_scope = "mmpretrain"
-epochs = 90
 
 model = dict(
     type=ImageClassifier,
@@ -96,7 +95,7 @@ val_dataloader = dict(
 test_dataloader = val_dataloader
 val_evaluator = dict(type=Accuracy, topk=(1, 5))
 test_evaluator = val_evaluator
-train_cfg = dict(type=ResumableEpochLoop, max_epochs=epochs)
+train_cfg = dict(type=ResumableEpochLoop, max_epochs=90)
 val_cfg = dict(type=ValLoop)
 test_cfg = dict(type=TestLoop)
 
@@ -104,10 +103,12 @@ test_cfg = dict(type=TestLoop)
 optim_wrapper = dict(
     type=OptimWrapper,
     constructor=LayerDecayConstructor,
-    optimizer=dict(type=LARS, lr=0.1, weight_decay=0.0, momentum=0.9),
+    optimizer=dict(type=LARS, lr=0.1, momentum=0.9, weight_decay=0.0),
 )
 auto_scale_lr = dict(base_batch_size=256, enable=True)
-param_scheduler = [dict(type=WarmupCosineLR, warmup=10, by_epoch=True, convert_to_iter_based=True)]
+param_scheduler = [
+    dict(type=WarmupCosineLR, warmup=10, min_lr=0.0, by_epoch=True, convert_to_iter_based=True)
+]
 
 randomness = dict(seed=0, diff_rank_seed=True)
 custom_hooks = [dict(type=ExportCheckpoint, method="linear probe", data="ImageNet-1K")]

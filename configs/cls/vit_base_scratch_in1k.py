@@ -22,19 +22,18 @@ from mae_bench.training.hooks import ExportCheckpoint, WeightAverage
 with read_base():
     from .vit_base_finetune_in1k import *
 
-epochs = 300
 
 model["train_cfg"]["augments"].update(erase_prob=0.0)
 
 train_dataloader.update(batch_size=256)
-train_cfg.update(max_epochs=epochs)
+train_cfg.update(max_epochs=300)
 
 # Base learning rate for a batch of 256, scaled to the batch in use: 1.6e-3 for 4096.
 optim_wrapper["optimizer"] = dict(
-    type=AdamW, lr=1e-4, betas=(0.9, 0.95), weight_decay=0.3, fused=True
+    type=AdamW, lr=1e-4, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.3, fused=True
 )
 optim_wrapper["paramwise_cfg"].update(layer_decay=1.0)
-param_scheduler[0].update(warmup=20, min_ratio=1e-6 / 1.6e-3)
+param_scheduler[0].update(warmup=20)
 
 custom_hooks = [
     dict(type=WeightAverage, decay=0.9999),

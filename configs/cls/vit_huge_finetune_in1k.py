@@ -17,18 +17,16 @@ from mmengine.config import read_base
 with read_base():
     from .vit_base_finetune_in1k import *
 
-epochs = 50
 
 model["backbone"].update(arch="huge", patch_size=14, drop_path_rate=0.3)
 model["head"].update(in_channels=1280)
 
 train_dataloader.update(batch_size=64)
-train_cfg.update(max_epochs=epochs)
+train_cfg.update(max_epochs=50)
 
 # Base learning rate for a batch of 256, scaled to the batch in use: 4e-3 for 1024.
 optim_wrapper["optimizer"].update(lr=1e-3)
 optim_wrapper["paramwise_cfg"].update(layer_decay=0.75)
-param_scheduler[0].update(min_ratio=1e-6 / 4e-3)
 
 reproduces = [
     dict(table="Table 3", column="ViT-H", metric="accuracy/top1"),

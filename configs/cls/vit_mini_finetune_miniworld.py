@@ -26,7 +26,6 @@ with read_base():
     from ..default_runtime import *
 
 default_scope = "mmpretrain"
-epochs = 60
 classes = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
 model = dict(
@@ -91,7 +90,7 @@ val_dataloader = dict(
     ),
 )
 val_evaluator = dict(type=Accuracy, topk=(1,))
-train_cfg = dict(type=ResumableEpochLoop, max_epochs=epochs, val_interval=10)
+train_cfg = dict(type=ResumableEpochLoop, max_epochs=60, val_interval=10)
 val_cfg = dict(type=ValLoop)
 
 # Base learning rate for a batch of 256, scaled to the batch in use.
@@ -99,11 +98,13 @@ optim_wrapper = dict(
     type=OptimWrapper,
     constructor=LayerDecayConstructor,
     paramwise_cfg=dict(layer_decay=0.75, no_decay=("pos_embed", "cls_token")),
-    optimizer=dict(type=AdamW, lr=5e-3, weight_decay=0.05, fused=True),
+    optimizer=dict(
+        type=AdamW, lr=5e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05, fused=True
+    ),
 )
 auto_scale_lr = dict(base_batch_size=256, enable=True)
 param_scheduler = [
-    dict(type=WarmupCosineLR, warmup=5, total=epochs, by_epoch=True, convert_to_iter_based=True)
+    dict(type=WarmupCosineLR, warmup=5, min_lr=0.0, by_epoch=True, convert_to_iter_based=True)
 ]
 
 custom_hooks = [dict(type=ExportCheckpoint, method="supervised", data="MiniWorld")]

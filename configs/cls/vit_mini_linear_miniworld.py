@@ -17,7 +17,6 @@ from mae_bench.training import LARS, LayerDecayConstructor, ResumableEpochLoop, 
 with read_base():
     from .vit_mini_finetune_miniworld import *
 
-epochs = 6
 
 model["head"] = dict(
     type=LinearProbeHead,
@@ -28,7 +27,7 @@ model["head"] = dict(
 )
 model["backbone"].update(output="class_token", frozen=True)
 
-train_cfg = dict(type=ResumableEpochLoop, max_epochs=epochs, val_interval=3)
+train_cfg = dict(type=ResumableEpochLoop, max_epochs=6, val_interval=3)
 
 # Base learning rate for a batch of 256, scaled to the batch in use.
 train_dataloader.update(batch_size=128)
@@ -36,8 +35,8 @@ train_dataloader["dataset"].update(ann_file="meta/train.txt")
 optim_wrapper = dict(
     type=OptimWrapper,
     constructor=LayerDecayConstructor,
-    optimizer=dict(type=LARS, lr=32.0, weight_decay=0.0, momentum=0.9),
+    optimizer=dict(type=LARS, lr=32.0, momentum=0.9, weight_decay=0.0),
 )
 param_scheduler = [
-    dict(type=WarmupCosineLR, warmup=1, total=epochs, by_epoch=True, convert_to_iter_based=True)
+    dict(type=WarmupCosineLR, warmup=1, min_lr=0.0, by_epoch=True, convert_to_iter_based=True)
 ]

@@ -56,7 +56,6 @@ with read_base():
     from ..default_runtime import *
 
 default_scope = "mmdet"
-epochs = 60
 size = 32
 strides = [2, 4, 8, 16]
 norm_cfg = dict(type="BN")
@@ -248,7 +247,7 @@ val_evaluator = dict(
     ann_file="data/miniworld/coco/annotations/instances_val2017.json",
     metric=["bbox", "segm"],
 )
-train_cfg = dict(type=ResumableEpochLoop, max_epochs=epochs, val_interval=20)
+train_cfg = dict(type=ResumableEpochLoop, max_epochs=60, val_interval=20)
 val_cfg = dict(type=ValLoop)
 
 # Base learning rate for a batch of 64, scaled to the batch in use.
@@ -256,11 +255,11 @@ optim_wrapper = dict(
     type=OptimWrapper,
     constructor=LayerDecayConstructor,
     paramwise_cfg=dict(layer_decay=0.75, no_decay=("pos_embed", "relative_position_bias_table")),
-    optimizer=dict(type=AdamW, lr=1e-2, weight_decay=0.1, fused=True),
+    optimizer=dict(type=AdamW, lr=1e-2, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.1, fused=True),
 )
 auto_scale_lr = dict(base_batch_size=64, enable=True)
 param_scheduler = [
-    dict(type=WarmupCosineLR, warmup=6, total=epochs, by_epoch=True, convert_to_iter_based=True)
+    dict(type=WarmupCosineLR, warmup=6, min_lr=0.0, by_epoch=True, convert_to_iter_based=True)
 ]
 
 default_hooks.update(visualization=dict(type=DrawPredictions, interval=3))

@@ -23,7 +23,6 @@ with read_base():
     from ..default_runtime import *
 
 default_scope = "mmpretrain"
-epochs = 30
 
 model = dict(
     type=MAE,
@@ -67,17 +66,17 @@ train_dataloader = dict(
         ],
     ),
 )
-train_cfg = dict(type=ResumableEpochLoop, max_epochs=epochs)
+train_cfg = dict(type=ResumableEpochLoop, max_epochs=30)
 
 # Base learning rate for a batch of 256, scaled to the batch in use.
 optim_wrapper = dict(
     type=OptimWrapper,
     constructor=LayerDecayConstructor,
-    optimizer=dict(type=AdamW, lr=2e-3, betas=(0.9, 0.95), weight_decay=0.05, fused=True),
+    optimizer=dict(type=AdamW, lr=2e-3, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.05, fused=True),
 )
 auto_scale_lr = dict(base_batch_size=256, enable=True)
 param_scheduler = [
-    dict(type=WarmupCosineLR, warmup=2, total=epochs, by_epoch=True, convert_to_iter_based=True)
+    dict(type=WarmupCosineLR, warmup=2, min_lr=0.0, by_epoch=True, convert_to_iter_based=True)
 ]
 
 custom_hooks = [

@@ -31,7 +31,6 @@ with read_base():
     from ..default_runtime import *
 
 default_scope = "mmseg"
-epochs = 80
 size = 32
 norm_cfg = dict(type="BN")
 # Most pixels are background; at full weight they drown the digits in so short a schedule.
@@ -156,7 +155,7 @@ val_dataloader = dict(
     ),
 )
 val_evaluator = dict(type=IoUMetric, iou_metrics=["mIoU"])
-train_cfg = dict(type=ResumableEpochLoop, max_epochs=epochs, val_interval=20)
+train_cfg = dict(type=ResumableEpochLoop, max_epochs=80, val_interval=20)
 val_cfg = dict(type=ValLoop)
 
 # Base learning rate for a batch of 16, scaled to the batch in use.
@@ -164,7 +163,9 @@ optim_wrapper = dict(
     type=OptimWrapper,
     constructor=LayerDecayConstructor,
     paramwise_cfg=dict(layer_decay=0.75),
-    optimizer=dict(type=AdamW, lr=1e-3, weight_decay=0.05, fused=True),
+    optimizer=dict(
+        type=AdamW, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.05, fused=True
+    ),
 )
 auto_scale_lr = dict(base_batch_size=16, enable=True)
 param_scheduler = [
@@ -174,7 +175,6 @@ param_scheduler = [
         power=1.0,
         eta_min=0.0,
         begin=6,
-        end=epochs,
         by_epoch=True,
         convert_to_iter_based=True,
     ),

@@ -4,10 +4,9 @@ What belonged to the old class goes, what the task asks of any backbone stays, a
 get the widths of the new one.
 """
 
-import copy
 import inspect
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from mmengine.config import ConfigDict
@@ -15,6 +14,10 @@ from mmengine.logging import print_log
 
 from ..models import FeaturePyramidAdapter, SimpleFeaturePyramid
 from ..registry import MODELS
+from .keys import find
+
+if TYPE_CHECKING:
+    from .derive import Change
 
 TYPE_KEY = "model.backbone.type"
 HEADS = ("decode_head", "auxiliary_head")
@@ -34,20 +37,16 @@ def argument_names(target: type) -> set[str]:
     return names - {"self", "args", "kwargs"}
 
 
-def replace_class(backbone: ConfigDict, name: str) -> ConfigDict:
+def replace_class(backbone: ConfigDict, name: str) -> None:
     """Give a backbone's config another class, without the keys that this class does not take.
 
     Args:
         backbone: changed in place.
         name: registry name with scope, or module and class, ``my_file.MyBackbone``.
 
-    Returns:
-        the config as it was.
-
     Raises:
         ValueError: no such class.
     """
-    before = copy.deepcopy(backbone)
     target = MODELS.get(name)
     if not inspect.isclass(target):
         raise ValueError(
@@ -60,100 +59,135 @@ def replace_class(backbone: ConfigDict, name: str) -> ConfigDict:
     backbone.type = target
     if dropped:
         print_log(f"{name} does not take, and is not given: {', '.join(dropped)}", "current")
-    return before
 
 
-def fit_to_backbone(cfg: Any, before: ConfigDict, given: set[str]) -> None:
-    """Fit taps, neck and heads of ``cfg.model`` to a backbone of another class.
+def fit_to_backbone(change: "Change") -> None:
+    """Fit taps, neck, heads and target to a backbone of another class, width, depth or patch.
 
     Args:
-        cfg: config, changed in place. Its backbone has ``num_layers``, ``embed_dim`` and
+        change: config, changed in place. Its backbone has ``num_layers``, ``embed_dim`` and
             ``patch_size``, and if hierarchical ``map_channels`` and ``map_strides``.
-        before: config of the old backbone.
-        given: dotted keys that the user set, which stay.
 
     Raises:
-        ValueError: the neck is made for plain ViTs only, and the backbone is none.
+        ValueError: the neck is made for plain ViTs only, and the backbone is none; or the image
+            cannot be cut into whole patches.
     """
-    backbone = cfg.model.backbone
-    # As it is built without taps: which there are depends on what it is.
-    bare = {key: value for key, value in backbone.items() if key != "out_indices"}
-    if "output" in bare:
-        bare["output"] = "mean"
-    built = _build(bare)
+    model, backbone = change.cfg.model, change.cfg.model.backbone
+    old, new = _build(change.before.model.backbone), _build(backbone)
+    _check_patches(backbone)
     taps = backbone.get("out_indices", ())
-    widths = [built.embed_dim] * len(taps)
-    strides = getattr(built, "map_strides", None)
+    widths = [new.embed_dim] * len(taps)
+    strides = getattr(new, "map_strides", None)
     if strides:
         backbone.pop("out_indices", None)
-        widths = list(built.map_channels)
-        _leave_out_adapter(cfg.model)
-        _set_strides(cfg.model, strides)
-    elif taps and "model.backbone.out_indices" not in given:
+        widths = list(new.map_channels)
+        _leave_out_adapter(model)
+        _set_strides(change, strides)
+    elif new.num_layers != old.num_layers:
         # At the same relative depths: 3, 5, 7, 11 of 12 blocks are 7, 11, 15, 23 of 24.
-        old_depth = _build(before).num_layers
-        backbone.out_indices = [(i + 1) * built.num_layers // old_depth - 1 for i in taps]
-    for neck in _necks(cfg.model):
+        for name in ("out_indices", "global_blocks"):
+            if blocks := backbone.get(name):
+                moved = [(i + 1) * new.num_layers // old.num_layers - 1 for i in blocks]
+                change.set(f"model.backbone.{name}", moved)
+    if (old.embed_dim, old.patch_size, old.num_layers, getattr(old, "map_channels", None)) == (
+        new.embed_dim,
+        new.patch_size,
+        new.num_layers,
+        getattr(new, "map_channels", None),
+    ):
+        return
+    for key in ("model.target.patch_size", "model.data_preprocessor.test_cfg.size_divisor"):
+        if find(change.cfg, key) == old.patch_size:
+            change.set(key, new.patch_size)
+    for key, neck in _necks(model):
         if neck.type in ADAPTERS:
-            # Resampled by the same factors, from another stride.
-            old = neck.get("strides", STRIDES)
-            neck.strides = [_whole(s * built.patch_size / neck.patch_size) for s in old]
-            neck.embed_dim, neck.patch_size = built.embed_dim, built.patch_size
-            _set_strides(cfg.model, neck.strides)
+            before = neck.get("strides", STRIDES)
+            change.set(f"{key}.strides", _strides(before, neck.patch_size, new.patch_size))
+            change.set(f"{key}.embed_dim", new.embed_dim)
+            change.set(f"{key}.patch_size", new.patch_size)
+            _set_strides(change, neck.get("strides", STRIDES))
         if neck.type is SimpleFeaturePyramid:
             return
         if "in_channels" in neck:
-            neck.in_channels = widths
+            change.set(f"{key}.in_channels", widths)
             return
     for name in HEADS:
-        if head := cfg.model.get(name):
+        if head := model.get(name):
             index = head.in_index
             several = isinstance(index, (list, tuple))
-            head.in_channels = [widths[i] for i in index] if several else widths[index]
-    if "in_channels" in cfg.model.get("head", ()):
-        cfg.model.head.in_channels = built.embed_dim
+            channels = [widths[i] for i in index] if several else widths[index]
+            change.set(f"model.{name}.in_channels", channels)
+    if "in_channels" in model.get("head", ()):
+        change.set("model.head.in_channels", new.embed_dim)
 
 
-def _necks(model: ConfigDict) -> list[ConfigDict]:
+def _check_patches(backbone: ConfigDict) -> None:
+    size, patch = backbone.get("img_size"), backbone.get("patch_size")
+    sides = size if isinstance(size, (list, tuple)) else [size]
+    if patch and all(isinstance(side, int) for side in sides) and any(s % patch for s in sides):
+        fits = [max(1, side // patch) * patch for side in sides]
+        raise ValueError(
+            f"model.backbone.img_size={size} cannot be cut into patches of "
+            f"model.backbone.patch_size={patch}: take a multiple, such as "
+            f"{fits if len(fits) > 1 else fits[0]}"
+        )
+
+
+def _necks(model: ConfigDict) -> list[tuple[str, ConfigDict]]:
     neck = model.get("neck")
-    return neck if isinstance(neck, list) else [neck] if neck else []
+    if isinstance(neck, list):
+        return [(f"model.neck.{i}", part) for i, part in enumerate(neck)]
+    return [("model.neck", neck)] if neck else []
 
 
 def _leave_out_adapter(model: ConfigDict) -> None:
     """Take the adapter of plain ViTs out of the neck: the backbone has scales of its own."""
-    if any(neck.type is SimpleFeaturePyramid for neck in _necks(model)):
+    necks = [neck for _, neck in _necks(model)]
+    if any(neck.type is SimpleFeaturePyramid for neck in necks):
         raise ValueError(
             "SimpleFeaturePyramid is made from the last map of a plain ViT: take a config with "
             "FeaturePyramidAdapter and FPN for a hierarchical backbone"
         )
-    rest = [neck for neck in _necks(model) if neck.type is not FeaturePyramidAdapter]
+    rest = [neck for neck in necks if neck.type is not FeaturePyramidAdapter]
     if rest:
         model.neck = rest
     else:
         model.pop("neck", None)
 
 
-def _set_strides(model: ConfigDict, strides: Sequence[float]) -> None:
+def _strides(strides: Sequence[float], old_patch: int, new_patch: int) -> list[float | int]:
+    """Strides of an adapter: the same where it can make them, else resampled as before."""
+    if all(new_patch in (4 * s, 2 * s) or s % new_patch == 0 for s in strides):
+        return list(strides)
+    return [_whole(stride * new_patch / old_patch) for stride in strides]
+
+
+def _set_strides(change: "Change", strides: Sequence[float]) -> None:
     """Tell a detector's anchors and regions the strides of the maps they are taken from."""
-    roi_head = model.get("roi_head", {})
-    holders = [
-        (model.get("rpn_head", {}).get("anchor_generator"), "strides"),
-        (roi_head.get("bbox_roi_extractor"), "featmap_strides"),
-        (roi_head.get("mask_roi_extractor"), "featmap_strides"),
-    ]
-    for holder, key in holders:
-        if holder is not None:
+    for key in (
+        "model.rpn_head.anchor_generator.strides",
+        "model.roi_head.bbox_roi_extractor.featmap_strides",
+        "model.roi_head.mask_roi_extractor.featmap_strides",
+    ):
+        if old := find(change.cfg, key):
             # FPN makes further levels, each of half the size.
-            more = len(holder[key]) - len(strides)
-            holder[key] = [*strides, *(strides[-1] * 2 ** (i + 1) for i in range(more))]
+            more = len(old) - len(strides)
+            change.set(key, [*strides, *(strides[-1] * 2 ** (i + 1) for i in range(more))])
 
 
 def _whole(value: float) -> float | int:
     return int(value) if value == int(value) else value
 
 
-def _build(backbone: dict[str, Any]) -> Any:
-    """A backbone without its weights; the random state is kept."""
-    config = {key: value for key, value in backbone.items() if key != "init_cfg"}
+def _build(backbone: ConfigDict) -> Any:
+    """A backbone to measure, without taps and weights; the random state is kept."""
+    left_out = ("init_cfg", "out_indices", "global_blocks", "window_size", "trainable_blocks")
+    config = {key: value for key, value in backbone.items() if key not in left_out}
+    if "output" in config:
+        config["output"] = "mean"
     with torch.random.fork_rng(devices=[]):
-        return MODELS.build(config)
+        try:
+            with torch.device("meta"):  # shapes are enough
+                return MODELS.build(config)
+        except (NotImplementedError, RuntimeError):  # a class that looks at values
+            return MODELS.build(config)

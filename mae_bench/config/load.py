@@ -1,5 +1,6 @@
 """Config files and command-line options, checked before a runner is built; work directories."""
 
+import copy
 import difflib
 import inspect
 from pathlib import Path
@@ -10,13 +11,15 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
-from ..config.backbone_swap import TYPE_KEY, argument_names, fit_to_backbone, replace_class
+from ..config.backbone_swap import TYPE_KEY, argument_names, replace_class
+from .derive import derive
+from .keys import LOADERS
+from .old_names import hint_for_old_name
 
 REQUIRED_KEYS = ("model", "work_dir", "default_scope")
 RUNNER_KEYS = set(inspect.signature(Runner.__init__).parameters) - {"self", "cfg"}
 # What the runner looks up in the config without having it as an argument.
 RUNNER_KEYS |= {"compile", "activation_checkpointing"}
-LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 
 
 def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Config:
@@ -34,7 +37,7 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Co
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such config file")
+        raise FileNotFoundError(f"{path}: no such config file{hint_for_old_name(path)}")
     cfg = Config.fromfile(str(path))
     for key in REQUIRED_KEYS:
         if key != "work_dir" and key not in cfg:
@@ -47,15 +50,15 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Co
             raise ValueError(f"{path}: unknown key '{key}'; did you mean '{close[0]}'?")
     given = dict(overrides or {})
     cfg.overrides = dict(given)
-    replaced = None
+    before = copy.deepcopy(cfg)
     if TYPE_KEY in given:
         _check_override(cfg, TYPE_KEY, path)
-        replaced = replace_class(cfg.model.backbone, given.pop(TYPE_KEY))
+        replace_class(cfg.model.backbone, given.pop(TYPE_KEY))
     for key in given:
         _check_override(cfg, key, path)
     cfg.merge_from_dict(given)
-    if replaced is not None:
-        fit_to_backbone(cfg, replaced, set(given))
+    if overrides:
+        derive(cfg, before, set(overrides))
     for loader in LOADERS:
         _name_broken_images(cfg.get(loader))
     return cfg

@@ -23,6 +23,8 @@ def parse_options(options: dict[str, str]) -> dict[str, Any]:
     """Values as the commands read them, by MMEngine's own parser."""
     from mmengine.config import DictAction
 
+    if not options:
+        return {}
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={})
     return parser.parse_args(

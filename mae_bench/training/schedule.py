@@ -36,47 +36,41 @@ class WarmupCosineLR(_ParamScheduler):
     Args:
         optimizer: wrapper whose groups are scheduled.
         warmup: epochs of warm-up (iterations where ``by_epoch=False``).
-        total: epochs in all (likewise); None: those of the run, which MMEngine gives as ``end``.
-        min_ratio: floor over peak.
+        end: epochs in all (likewise); MMEngine gives those of the run where it is left out.
+        min_lr: rate at the end for the group of the highest peak, that of the head.
 
     Raises:
-        ValueError: a warm-up as long as all of it, or neither ``total`` nor ``end``.
+        ValueError: a warm-up as long as all of it, no ``end``, or a floor above the peak.
     """
 
     def __init__(
         self,
         optimizer: Any,
         warmup: float,
-        total: float | None = None,
-        min_ratio: float = 0.0,
+        end: float | None = None,
+        min_lr: float = 0.0,
         by_epoch: bool = True,
         **kwargs: Any,
     ) -> None:
-        total = kwargs.get("end") if total is None else total
-        if total is None:
-            raise ValueError("WarmupCosineLR needs 'total' where no run gives it an end")
-        if not 0 <= warmup < total:
-            raise ValueError(f"warmup={warmup} must be at least 0 and less than total={total}")
-        self.warmup, self.total, self.min_ratio = warmup, total, min_ratio
+        if end is None:
+            raise ValueError("WarmupCosineLR needs 'end' where no run gives it one")
+        if not 0 <= warmup < end:
+            raise ValueError(f"warmup={warmup} must be at least 0 and less than end={end}")
+        self.warmup, self.total, self.min_ratio = warmup, end, 0.0
+        # The end is not handed on: the floor holds after it.
         super().__init__(optimizer, "lr", by_epoch=by_epoch, **kwargs)
+        peak = max(self.base_values)
+        if not 0 <= min_lr <= peak:
+            raise ValueError(f"min_lr={min_lr} must be at least 0 and at most the peak, {peak:g}")
+        self.min_ratio = min_lr / peak if peak else 0.0
 
     @classmethod
     def build_iter_from_epoch(
-        cls,
-        *,
-        warmup: float,
-        epoch_length: int,
-        end: float,
-        total: float | None = None,
-        **kwargs: Any,
+        cls, *, warmup: float, epoch_length: int, end: float, **kwargs: Any
     ) -> "WarmupCosineLR":
-        """Made by MMEngine where the config says ``convert_to_iter_based=True``.
-
-        ``end`` is the last epoch of the run, which ``total`` replaces.
-        """
+        """Made by MMEngine where the config says ``convert_to_iter_based=True``."""
         kwargs["by_epoch"] = False
-        total = end if total is None else total
-        return cls(warmup=warmup * epoch_length, total=total * epoch_length, **kwargs)
+        return cls(warmup=warmup * epoch_length, end=end * epoch_length, **kwargs)
 
     def _get_value(self) -> list[float]:
         # All batches accumulated for one step have the rate of the first, as in the official code:

@@ -151,7 +151,7 @@ def test_plain_vit_in_every_shipped_config(config):
     ("config", "message"),
     [
         (LINEAR, "no class token"),
-        (ROOT / "configs/det/vitdet_mask_rcnn_vit_base_coco_100e.py", "plain ViT"),
+        (ROOT / "configs/det/vitdet_mask_rcnn_vit_base_coco.py", "plain ViT"),
     ],
 )
 def test_what_only_a_plain_vit_has_is_refused(config, message):

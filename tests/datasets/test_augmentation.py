@@ -1,7 +1,6 @@
 """RandAugment and crops beside timm's and mmpretrain's, with the same draws."""
 
 import random
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,10 +13,9 @@ from torchvision.io import write_png
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.functional import pil_to_tensor, to_pil_image
 
-from mae_bench.config.load import load_config
 from mae_bench.datasets.augmentation import RandAugment, SingleDrawCrop
 
-CONFIGS = Path(__file__).parents[2] / "configs/cls"
+from ..recipes import load_recipe
 
 
 def picture(height: int, width: int, seed: int = 0) -> torch.Tensor:
@@ -117,7 +115,7 @@ def test_evaluation_crop_is_that_of_timm(config, size, crop_share, shape, tmp_pa
     )
     with Image.open(path) as image:
         expected = (theirs(image.convert("RGB")) * 255).round()
-    pipeline = load_config(CONFIGS / f"{config}.py").val_dataloader.dataset.pipeline
+    pipeline = load_recipe(f"cls/{config}").val_dataloader.dataset.pipeline
     found = Compose(pipeline)(dict(img_path=str(path), gt_label=0))["inputs"]
     assert found.shape == expected.shape == (3, size, size)
     assert found.dtype == torch.uint8

@@ -14,8 +14,8 @@ from mae_bench.config.load import load_config
 from mae_bench.datasets.check import COUNTS, check_data
 
 ROOT = Path(__file__).parents[2]
-DETECTION = ROOT / "configs/det/mask_rcnn_vit_base_mae_coco_100e.py"
-SEGMENTATION = ROOT / "configs/seg/upernet_vit_base_mae_ade20k_160k.py"
+DETECTION = ROOT / "configs/det/mask_rcnn_vit_base_coco.py"
+SEGMENTATION = ROOT / "configs/seg/upernet_vit_base_ade20k.py"
 CLASSIFICATION = ROOT / "configs/cls/vit_base_finetune_in1k.py"
 
 

@@ -154,7 +154,7 @@ def test_average_precision_by_hand_through_the_whole_path(nothing, tmp_path):
     Precision is 1 up to a recall of 1/2 and 2/3 up to 1. Of COCO's 101 recalls 51 are at most 1/2,
     so AP is (51 + 50 * 2/3) / 101 at every IoU, since what is right is exactly right.
     """
-    cfg = load_config(ROOT / "configs/det/mask_rcnn_vit_base_mae_coco_100e.py")
+    cfg = load_config(ROOT / "configs/det/mask_rcnn_vit_base_coco.py")
     boxes = [[10, 10, 60, 60], [100, 100, 150, 150], [70, 10, 120, 60]]
     objects = [boxes[0], boxes[2]]
     data = dict(
@@ -218,7 +218,7 @@ def test_mean_iou_by_hand_through_the_whole_path(tmp_path):
     2/4. The pixel of no class counts nowhere, whatever is predicted there. Class 2 is predicted on
     it only, so it counts nowhere either.
     """
-    cfg = load_config(ROOT / "configs/seg/upernet_vit_base_mae_ade20k_160k.py")
+    cfg = load_config(ROOT / "configs/seg/upernet_vit_base_ade20k.py")
     truth = np.array([[1, 1, 1, 1], [2, 2, 2, 0]], np.uint8)
     prediction = [[0, 0, 0, 1], [1, 1, 0, 2]]
     for folder in ("images/validation", "annotations/validation"):

@@ -12,8 +12,8 @@ from mae_bench.datasets.miniworld.world import MiniWorldSize, build
 
 ROOT = Path(__file__).parents[2]
 
-# Two iterations of one epoch, and one batch of validation. The schedules stay as they are.
-SHRINK = ["train_cfg.max_epochs=1", "train_dataloader.batch_size=4"]
+# Two iterations of one epoch, and one batch of validation. The warm-up of the schedules is longer.
+SHRINK = ["train_cfg.max_epochs=1", "param_scheduler=[]", "train_dataloader.batch_size=4"]
 SHRINK += ["train_dataloader.dataset.indices=8", "val_dataloader.batch_size=4"]
 FEW_LABELS = ["train_dataloader.dataset.ann_file=meta/train_10.txt"]
 

@@ -22,6 +22,7 @@ from ..datasets.official_lists import (
     write_places205,
     write_places365,
 )
+from ..recipes import load_recipe
 from ..shrink import PATCH, SIDE, SMALLER_KEYS, shrink
 from .conftest import FEW_LABELS, ROOT, SHRINK
 
@@ -60,8 +61,6 @@ LAST_MLP = {"blocks.3.mlp.fc1.weight", "blocks.3.mlp.fc2.weight", "blocks.3.norm
 def test_partial_fine_tuning(run_tool, blocks):
     export(Path("mae.safetensors"), MINI_ARCH)
     options = [*SHRINK, *FEW_LABELS, f"model.backbone.trainable_blocks={blocks}"]
-    # All of the schedule in two steps, so that each one that trains has moved.
-    options += ["param_scheduler.0.warmup=0.5", "param_scheduler.0.total=1"]
     command = ["--work-dir", "work", "--checkpoint", "mae.safetensors", "--cfg-options"]
     ended = run_tool("train.py", MINI, *command, *options)
     assert ended.code == 0, ended.stderr
@@ -126,7 +125,7 @@ def imagenet(workplace) -> Path:
     ],
 )
 def test_recipe_on_imagenet(name, imagenet):
-    record = train(load_config(CONFIGS / f"{name}.py"), "mae.safetensors")
+    record = train(load_recipe(f"cls/{name}"), "mae.safetensors")
     assert "blocks.0.norm1.weight" in record.checkpoint["report"]["loaded"]
     changed = changed_tensors("mae.safetensors", "work/checkpoint.safetensors")
     assert ("blocks.1.attn.qkv.weight" in changed) == ("linear" not in name)

@@ -33,10 +33,10 @@ CONFIGS = sorted(
     for path in (ROOT / "configs" / task).glob("*.py")
     if "mini" not in path.stem
 )
-FAST = {"mask_rcnn_vit_base_mae_coco_100e", "upernet_vit_base_mae_ade20k_160k"}
-DETECTION = ROOT / "configs/det/mask_rcnn_vit_base_mae_coco_100e.py"
-SEGMENTATION = ROOT / "configs/seg/upernet_vit_base_mae_ade20k_160k.py"
-MULTI_SCALE = ROOT / "configs/seg/upernet_vit_base_mae_ade20k_160k_ms.py"
+FAST = {"mask_rcnn_vit_base_coco", "upernet_vit_base_ade20k"}
+DETECTION = ROOT / "configs/det/mask_rcnn_vit_base_coco.py"
+SEGMENTATION = ROOT / "configs/seg/upernet_vit_base_ade20k.py"
+MULTI_SCALE = ROOT / "configs/seg/upernet_vit_base_ade20k_ms.py"
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 METRICS = {
     "det": {f"coco/{kind}_{name}" for kind in ("bbox", "segm") for name in STATISTICS},

@@ -63,7 +63,7 @@ def make_endless(config: Config) -> None:
     """The loop over iterations, which knows no epochs."""
     config.train_cfg = dict(type=ResumableIterLoop, max_iters=STEPS, val_interval=5)
     config.train_dataloader.sampler = dict(type=InfiniteSampler)
-    schedule = dict(type=WarmupCosineLR, warmup=5, total=STEPS, by_epoch=False)
+    schedule = dict(type=WarmupCosineLR, warmup=5, by_epoch=False)
     config.param_scheduler = [schedule]
 
 

@@ -64,17 +64,11 @@ def train(folder: Path, scheduler: dict, by_epoch: bool = True, **options) -> li
     return hook.rates
 
 
-@pytest.mark.parametrize("min_ratio", [0.0, 0.1])
-def test_every_iteration(min_ratio, tmp_path):
+@pytest.mark.parametrize("min_lr", [0.0, 0.04])
+def test_every_iteration(min_lr, tmp_path):
     found = train(
         tmp_path,
-        dict(
-            warmup=WARMUP,
-            total=EPOCHS,
-            min_ratio=min_ratio,
-            by_epoch=True,
-            convert_to_iter_based=True,
-        ),
+        dict(warmup=WARMUP, min_lr=min_lr, by_epoch=True, convert_to_iter_based=True),
     )
     assert len(found) == EPOCHS * EPOCH_LENGTH
     for i, rates in enumerate(found):
@@ -82,34 +76,31 @@ def test_every_iteration(min_ratio, tmp_path):
         if epoch < WARMUP:
             expected = PEAK * epoch / WARMUP
         else:
-            floor = PEAK * min_ratio
             angle = math.pi * (epoch - WARMUP) / (EPOCHS - WARMUP)
-            expected = floor + (PEAK - floor) * 0.5 * (1 + math.cos(angle))
+            expected = min_lr + (PEAK - min_lr) * 0.5 * (1 + math.cos(angle))
         assert rates == pytest.approx([expected, SCALE * expected], abs=1e-12), i
     assert found[0] == [0.0, 0.0]
     assert found[WARMUP * EPOCH_LENGTH] == pytest.approx([PEAK, PEAK * SCALE])
 
 
-def test_length_of_the_run_where_no_total_is_given(tmp_path):
-    options = dict(warmup=WARMUP, min_ratio=0.1, by_epoch=True, convert_to_iter_based=True)
-    given = train(tmp_path / "given", dict(**options, total=EPOCHS))
+def test_length_of_the_run_where_no_end_is_given(tmp_path):
+    options = dict(warmup=WARMUP, min_lr=0.04, by_epoch=True, convert_to_iter_based=True)
+    given = train(tmp_path / "given", dict(**options, end=EPOCHS))
     assert train(tmp_path / "left_out", options) == given
     by_iteration = train(tmp_path / "i", dict(warmup=2, by_epoch=False), by_epoch=False)
     assert by_iteration[-1][0] == pytest.approx(PEAK * 0.5 * (1 + math.cos(math.pi * 2 / 3)))
-    with pytest.raises(ValueError, match="needs 'total'"):
+    with pytest.raises(ValueError, match="needs 'end'"):
         WarmupCosineLR(wrap(Model()), warmup=2, by_epoch=False)
 
 
 def test_by_iteration(tmp_path):
-    found = train(tmp_path, dict(warmup=2, total=EPOCHS, by_epoch=False), by_epoch=False)
+    found = train(tmp_path, dict(warmup=2, end=EPOCHS, by_epoch=False), by_epoch=False)
     cosine = [PEAK * 0.5 * (1 + math.cos(math.pi * i / 3)) for i in range(3)]
     assert [rates[0] for rates in found] == pytest.approx([0.0, PEAK / 2, *cosine])
 
 
 def test_fractional_warmup(tmp_path):
-    found = train(
-        tmp_path, dict(warmup=0.5, total=EPOCHS, by_epoch=True, convert_to_iter_based=True)
-    )
+    found = train(tmp_path, dict(warmup=0.5, end=EPOCHS, by_epoch=True, convert_to_iter_based=True))
     # Half an epoch is 3.5 iterations.
     assert [rates[0] for rates in found[:4]] == pytest.approx(
         [0, PEAK / 3.5, 2 * PEAK / 3.5, 3 * PEAK / 3.5]
@@ -133,7 +124,7 @@ def walk(scheduler: WarmupCosineLR, optimizer: OptimWrapper, steps: int) -> list
 
 def test_floor_is_scaled_with_the_group_and_holds_after_the_end():
     optimizer = wrap(Model())
-    scheduler = WarmupCosineLR(optimizer, warmup=2, total=5, min_ratio=0.1, by_epoch=False)
+    scheduler = WarmupCosineLR(optimizer, warmup=2, end=5, min_lr=PEAK * 0.1, by_epoch=False)
     walk(scheduler, optimizer, 5)
     floor = pytest.approx([PEAK * 0.1, PEAK * SCALE * 0.1])
     assert walk(scheduler, optimizer, 3) == [floor] * 3
@@ -141,19 +132,19 @@ def test_floor_is_scaled_with_the_group_and_holds_after_the_end():
 
 def test_no_warmup_starts_at_the_peak():
     optimizer = wrap(Model())
-    WarmupCosineLR(optimizer, warmup=0, total=EPOCHS, by_epoch=False)
+    WarmupCosineLR(optimizer, warmup=0, end=EPOCHS, by_epoch=False)
     assert rates(optimizer) == [PEAK, PEAK * SCALE]
 
 
-@pytest.mark.parametrize(("warmup", "total"), [(5, 5), (-1, 5), (6, 5)])
-def test_impossible_warmup(warmup, total):
-    with pytest.raises(ValueError, match=f"warmup={warmup} .*total={total}"):
-        WarmupCosineLR(wrap(Model()), warmup=warmup, total=total, by_epoch=False)
+@pytest.mark.parametrize(("warmup", "end"), [(5, 5), (-1, 5), (6, 5)])
+def test_impossible_warmup(warmup, end):
+    with pytest.raises(ValueError, match=f"warmup={warmup} .*end={end}"):
+        WarmupCosineLR(wrap(Model()), warmup=warmup, end=end, by_epoch=False)
 
 
 def test_resume_continues_the_curve():
     def build(optimizer: OptimWrapper) -> WarmupCosineLR:
-        return WarmupCosineLR(optimizer, warmup=2, total=EPOCHS, by_epoch=False)
+        return WarmupCosineLR(optimizer, warmup=2, end=EPOCHS, by_epoch=False)
 
     straight = wrap(Model())
     whole = walk(build(straight), straight, EPOCHS)
@@ -167,3 +158,9 @@ def test_resume_continues_the_curve():
     second.load_state_dict(first.state_dict())
     found += walk(after, second, EPOCHS - 3)
     assert found == whole
+
+
+@pytest.mark.parametrize("min_lr", [-1e-6, 2 * PEAK])
+def test_impossible_floor(min_lr):
+    with pytest.raises(ValueError, match=f"min_lr={min_lr} must be .* the peak, 0.4"):
+        WarmupCosineLR(wrap(Model()), warmup=0, end=5, min_lr=min_lr, by_epoch=False)

@@ -161,7 +161,6 @@ def tiny_config(
                 dict(
                     type=WarmupCosineLR,
                     warmup=1,
-                    total=epochs,
                     by_epoch=True,
                     convert_to_iter_based=True,
                 )

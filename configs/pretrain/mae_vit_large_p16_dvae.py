@@ -1,0 +1,25 @@
+"""Tokens of DALL-E's dVAE as the target.
+
+    torchrun --nproc-per-node 8 tools/train.py configs/pretrain/mae_vit_large_p16_dvae.py \\
+        --launcher pytorch --amp
+
+Reproduces MAE Table 1d, dVAE token.
+
+Sources: ViT-L/16 with un-normalised pixels for 800 epochs: Table 1. All else as in
+mae_vit_base_p16.py (Table 8).
+UNKNOWN: how the authors resized the tokenizer's input; antialiased bicubic to 112 pixels here. The
+file: `tools/convert_dvae.py encoder.pkl data/dalle_dvae/encoder.safetensors --trust`.
+"""
+
+from mmengine.config import read_base
+
+from mae_bench.models import DVAETarget
+
+with read_base():
+    from .mae_vit_base_p16 import *
+
+model["backbone"].update(arch="large")
+train_cfg.update(max_epochs=800)
+model.update(
+    target=dict(type=DVAETarget, patch_size=16, checkpoint="data/dalle_dvae/encoder.safetensors")
+)
