@@ -1,7 +1,7 @@
 """Checks that all readers of annotation files share."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -52,3 +52,26 @@ def unique(items: Iterable[tuple], where: str | Path, what: str) -> dict[Any, An
             raise ValueError(f"{where}: {what} {key!r} occurs twice")
         found[key] = value
     return found
+
+
+def class_names(given: Sequence[str] | None, found: Sequence[str], file: Path) -> tuple[str, ...]:
+    """Names by label: those that the config gives, else those of the data.
+
+    Args:
+        given: ``classes`` of the data set's arguments or ``metainfo``; they rename the labels, and
+            change none.
+        found: names by label as the data has them.
+        file: where they are from.
+
+    Raises:
+        ValueError: another number of names, or the data's own in another order.
+    """
+    names = tuple(given or found)
+    if len(names) != len(found):
+        raise ValueError(f"classes: {len(names)} names are given, {file} has {len(found)} classes")
+    if names != tuple(found) and sorted(names) == sorted(found):
+        raise ValueError(
+            f"classes: the names of {file} in another order, which would rename every label: leave "
+            "classes out"
+        )
+    return names

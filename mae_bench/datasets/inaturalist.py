@@ -7,7 +7,7 @@ from typing import Any
 from mmpretrain.datasets import BaseDataset
 
 from ..registry import DATASETS
-from .annotations import check_images_exist, check_num_classes, unique
+from .annotations import check_images_exist, check_num_classes, class_names, unique
 
 TABLES = ("images", "categories", "annotations")
 
@@ -68,7 +68,8 @@ class INaturalist(BaseDataset):
         check_num_classes(self.num_classes, len(categories), file)
 
         rank = {category: label for label, category in enumerate(sorted(categories))}
-        self._metainfo["classes"] = tuple(categories[category] for category in rank)
+        names = [categories[category] for category in rank]
+        self._metainfo["classes"] = class_names(self.CLASSES, names, file)
         paths = {image: str(Path(self.img_prefix, images[image])) for image in sorted(images)}
         check_images_exist(paths.values(), file)
         return [dict(img_path=path, gt_label=rank[labels[i]]) for i, path in paths.items()]

@@ -7,7 +7,7 @@ from mmpretrain.datasets import BaseDataset
 from mmpretrain.datasets.categories import PLACES205_CATEGORIES
 
 from ..registry import DATASETS
-from .annotations import check_images_exist, check_num_classes, unique
+from .annotations import check_images_exist, check_num_classes, class_names, unique
 
 
 def read_list(file: Path) -> list[tuple[str, int]]:
@@ -39,7 +39,7 @@ class _Places(BaseDataset):
         """One dict with ``img_path`` and ``gt_label`` per image, in the order of the list."""
         file, classes = Path(self.ann_file), self.class_names()
         check_num_classes(self.num_classes, len(classes), file)
-        self._metainfo["classes"] = classes
+        self._metainfo["classes"] = class_names(self.CLASSES, classes, file)
         images = unique(read_list(file), file, "image")
         for name, label in images.items():
             if label >= len(classes):

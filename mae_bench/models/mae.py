@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from mmengine.model import BaseModel, BaseModule
+from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from ..registry import MODELS
@@ -233,8 +234,9 @@ class MAE(BaseModel):
 
         Such a mask depends neither on the other images of the batch nor on the process or device.
         """
-        seeds = [sample.get("sample_seed") for sample in data_samples or ()]
-        if not seeds or None in seeds:
+        samples = data_samples if isinstance(data_samples, (list, tuple)) else ()
+        seeds = [s.get("sample_seed") for s in samples if isinstance(s, BaseDataElement)]
+        if len(seeds) != images.shape[0] or None in seeds:
             return None
         generator = SeededRows(seeds, images.device)
         grid = self.grid_of(images)

@@ -1,5 +1,6 @@
 """Augmentation of whole batches of normalised images: erasing and mixing, by timm's own parts."""
 
+import torch
 from timm.data.mixup import Mixup
 from timm.data.random_erasing import RandomErasing
 from torch import Tensor
@@ -32,10 +33,10 @@ class EraseAndMix:
 
         Args:
             images: (B, C, H, W), normalised; changed in place. B must be even.
-            scores: (B, classes), one-hot.
+            scores: (B, classes), one-hot, or of several labels, or soft.
 
         Returns:
-            images, and the mixed scores (B, classes), each row with sum 1.
+            images, and the scores (B, classes) mixed in the same shares.
 
         Raises:
             ValueError: an odd number of images.
@@ -46,5 +47,8 @@ class EraseAndMix:
                 "train_dataloader.batch_size, and drop_last=True"
             )
         RandomErasing(self.erase_prob, mode="pixel", device=images.device)(images)
-        self.mix.num_classes = scores.shape[1]
-        return self.mix(images, scores.argmax(dim=1))
+        # timm mixes labels by number. Those of the images themselves give the share of each image
+        # in each, which mixes scores of any kind.
+        self.mix.num_classes = len(images)
+        images, shares = self.mix(images, torch.arange(len(images), device=images.device))
+        return images, shares @ scores.to(shares.dtype)

@@ -30,6 +30,8 @@ class MultiScaleSegmentor(EncoderDecoder):
     def test_step(self, data: dict[str, Any]) -> list:
         """Mean of the class probabilities of all views, at the picture's own size.
 
+        With one output channel, of two classes, the mean is compared with the head's ``threshold``.
+
         Args:
             data: ``inputs``, views (3, h, w) of any sizes, and their ``data_samples``.
 
@@ -45,7 +47,13 @@ class MultiScaleSegmentor(EncoderDecoder):
         results = []
         for image, sample in zip(data["inputs"], data["data_samples"], strict=True):
             results += super().test_step(dict(inputs=[image], data_samples=[sample]))
-        probabilities = sum(result.seg_logits.data.softmax(dim=0) for result in results)
+        scores = (result.seg_logits.data for result in results)  # (classes, H, W) each
+        if self.out_channels == 1:  # mmseg has taken the sigmoid already
+            probabilities = sum(scores) / len(results)
+            found = (probabilities > self.decode_head.threshold).to(probabilities)
+        else:
+            probabilities = sum(score.softmax(dim=0) for score in scores)
+            found = probabilities.argmax(dim=0, keepdim=True)
         merged = results[0]
-        merged.pred_sem_seg = PixelData(data=probabilities.argmax(dim=0, keepdim=True))
+        merged.pred_sem_seg = PixelData(data=found)
         return [merged]

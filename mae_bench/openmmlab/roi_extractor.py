@@ -3,6 +3,7 @@
 Beside ``mmcv_ops.py`` and not in ``models/``: it amends a part of mmdet, which models never import.
 """
 
+import torch
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from torch import Tensor
 
@@ -27,6 +28,7 @@ class Float32RoIExtractor(SingleRoIExtractor):
 
         A box is (index in the batch, x1, y1, x2, y2), in pixels.
         """
-        widened = tuple(level.float() for level in feats)
-        extracted = super().forward(widened, rois.float(), roi_scale_factor)
+        wide = torch.promote_types(feats[0].dtype, torch.float32)
+        widened = tuple(level.to(wide) for level in feats)
+        extracted = super().forward(widened, rois.to(wide), roi_scale_factor)
         return extracted.to(feats[0].dtype)

@@ -24,6 +24,9 @@ class LARS(Optimizer):
         momentum: of the buffer.
         trust_coefficient: ``trust`` above.
 
+    Raises:
+        ValueError: one of these is negative.
+
     Source: MAE Table 10 (linear probing); details from the official code (MoCo v3's LARS).
     """
 
@@ -38,6 +41,9 @@ class LARS(Optimizer):
         defaults = dict(
             lr=lr, weight_decay=weight_decay, momentum=momentum, trust_coefficient=trust_coefficient
         )
+        for name, value in defaults.items():
+            if value < 0:
+                raise ValueError(f"LARS: {name}={value} is negative")
         super().__init__(params, defaults)
 
     @torch.no_grad()

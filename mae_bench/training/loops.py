@@ -6,7 +6,8 @@ augmentation of a sample, and its mask, of (seed, epoch, position), whatever els
 between then makes no difference, and a resumed run only has to know where it is.
 """
 
-from itertools import islice
+from functools import partial
+from itertools import count, islice
 from typing import Any
 
 from mmengine.dataset import InfiniteSampler
@@ -16,7 +17,14 @@ from torch import nn
 from torch.utils.data import BatchSampler, DataLoader
 
 from ..registry import LOOPS
-from .seeded import BROKEN_KEY, seed_everything, seed_of, seeded_dataloader
+from .seeded import (
+    BROKEN_KEY,
+    DrawSampler,
+    collate_reports,
+    seed_everything,
+    seed_of,
+    seeded_dataloader,
+)
 
 
 class _SeededLoop:
@@ -29,11 +37,11 @@ class _SeededLoop:
     def __init__(
         self,
         runner: Runner,
-        dataloader: dict[str, Any],
+        dataloader: dict[str, Any] | DataLoader,
         max_broken_share: float = 0.001,
         **kwargs: Any,
     ) -> None:
-        seed = runner.cfg.get("randomness", {}).get("seed")
+        seed = runner._randomness_cfg.get("seed")
         if seed is None:
             raise ValueError(
                 "randomness.seed is not set: set it, so that a resumed run draws the same"
@@ -42,11 +50,20 @@ class _SeededLoop:
         self.max_broken_share = max_broken_share
         self.broken: set[str] = set()
         super().__init__(runner, seeded_dataloader(dataloader, seed), **kwargs)  # type: ignore
+        loader = self.dataloader
+        loader.collate_fn = partial(collate_reports, collate=loader.collate_fn)
+
+    @property
+    def sampler(self) -> DrawSampler:
+        """Where the indices come from, through a batch sampler of the user's too."""
+        batches: Any = self.dataloader.batch_sampler
+        return self.dataloader.sampler if batches is None else batches.sampler  # type: ignore
 
     def run_iter(self, *args: Any) -> None:
         """One step; ``args`` end with the batch."""
-        for report in filter(None, args[-1].pop(BROKEN_KEY)):
-            self._note_broken(report)
+        if isinstance(args[-1], dict):
+            for report in filter(None, args[-1].pop(BROKEN_KEY)):
+                self._note_broken(report)
         # Processes draw different numbers; masks have the seed of their sample.
         seed_everything(seed_of(self.seed, self._iter, get_rank()))
         super().run_iter(*args)  # type: ignore[misc]
@@ -117,9 +134,9 @@ class ResumableEpochLoop(_SeededLoop, EpochBasedTrainLoop):
 
     def _batches_from(self, first: int) -> Any:
         if type(self.dataloader.batch_sampler) is not BatchSampler:
-            # One that makes its batches otherwise, by aspect ratio say: load, and drop.
+            # None, or one that makes its batches otherwise, by aspect ratio say: load, and drop.
             return islice(self.dataloader, first, None)
-        self.dataloader.sampler.skip(first * self.dataloader.batch_size)  # type: ignore
+        self.sampler.skip(first * self.dataloader.batch_sampler.batch_size)
         return self.dataloader
 
 
@@ -129,29 +146,27 @@ class ResumableIterLoop(_SeededLoop, IterBasedTrainLoop):
 
     Args:
         runner, dataloader, max_iters, val_begin, val_interval, dynamic_intervals: as of MMEngine's
-            ``IterBasedTrainLoop``. The sampler must be endless, such as ``InfiniteSampler``.
+            ``IterBasedTrainLoop``. An endless sampler such as ``InfiniteSampler`` spares workers
+            that start anew with each epoch.
+        fast_forward_on_resume: as of that loop: a resumed run begins with the first sample again.
         max_broken_share: as of :class:`ResumableEpochLoop`.
 
     Raises:
-        ValueError: ``randomness.seed`` is not set, a sampler that ends, or, in training, too many
-            broken images.
+        ValueError: ``randomness.seed`` is not set, or, in training, too many broken images.
     """
-
-    def __init__(self, runner: Runner, dataloader: dict[str, Any], **kwargs: Any) -> None:
-        super().__init__(runner, dataloader, **kwargs)
-        sampler = self.dataloader.batch_sampler.sampler.sampler  # type: ignore[union-attr]
-        if not isinstance(sampler, InfiniteSampler):
-            raise ValueError(
-                f"train_dataloader.sampler: ResumableIterLoop takes InfiniteSampler, not "
-                f"{type(sampler).__name__}, whose epochs it does not know"
-            )
 
     def run(self) -> nn.Module:
         """Train until ``max_iters``."""
         self.runner.call_hook("before_train")
         self.runner.call_hook("before_train_epoch")
         if self._iter:
-            self.dataloader_iterator.skip_iter(self._iter)
+            if self.fast_forward_on_resume:
+                self.runner.logger.warning(
+                    "fast_forward_on_resume: the data begins anew, so this run is not the one that "
+                    "was not interrupted"
+                )
+            else:
+                self.skip_batches(self._iter)
             self.validate_if_due()
         while self._iter < self._max_iters and not self.stop_training:
             self.runner.model.train()
@@ -160,3 +175,21 @@ class ResumableIterLoop(_SeededLoop, IterBasedTrainLoop):
         self.runner.call_hook("after_train_epoch")
         self.runner.call_hook("after_train")
         return self.runner.model
+
+    def skip_batches(self, batches: int) -> None:
+        """Leave out batches that were trained, of as many epochs of the sampler as they take."""
+        loader: Any = self.dataloader
+        if isinstance(self.sampler.sampler, InfiniteSampler) or (
+            type(loader.batch_sampler) is not BatchSampler
+        ):
+            self.dataloader_iterator.skip_iter(batches)
+            return
+        for epoch in count():
+            self.sampler.set_epoch(epoch)
+            taken = sum(1 for _ in islice(loader.batch_sampler, batches))
+            if taken == batches:
+                break
+            batches -= taken
+        self.dataloader_iterator._epoch = epoch
+        self.sampler.set_epoch(epoch)
+        self.sampler.skip(batches * loader.batch_sampler.batch_size)

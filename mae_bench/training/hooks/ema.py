@@ -1,5 +1,7 @@
 """Moving average of the weights as the result of a run."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from mmengine.hooks import EMAHook
@@ -8,13 +10,34 @@ from mmengine.runner import Runner
 from ...registry import HOOKS
 
 
+@contextmanager
+def measured_weights(runner: Runner) -> Iterator[None]:
+    """Put the weights that validations measure into the model: averages, where a hook keeps some.
+
+    MMEngine's ``EMAHook``, those derived from it, and mmpretrain's, which may measure the plain
+    weights instead, swap the average in for a validation only.
+    """
+    hooks = [
+        hook
+        for hook in runner.hooks
+        if isinstance(hook, EMAHook) and getattr(hook, "evaluate_on_ema", True)
+    ]
+    for hook in hooks:
+        hook._swap_ema_parameters()
+    try:
+        yield
+    finally:
+        for hook in reversed(hooks):
+            hook._swap_ema_parameters()
+
+
 @HOOKS.register_module()
 class WeightAverage(EMAHook):
     """Exponential moving average of the weights: validated, recorded and exported.
 
-    MMEngine's hook leaves the plain weights in the model after training, so that an export would
-    not be of the model that the metrics are of. Every validation is run on both; the metrics of
-    the plain weights have the suffix ``_without_ema``.
+    MMEngine's hook counts each batch where several are accumulated for a step, and validates the
+    average only. Here every validation is run on both; the metrics of the plain weights have the
+    suffix ``_without_ema``.
 
     Args:
         decay: share of the average that each iteration keeps.
@@ -41,7 +64,3 @@ class WeightAverage(EMAHook):
         plain = loop.evaluator.evaluate(len(loop.dataloader.dataset))
         if metrics is not None:
             metrics.update({f"{name}_without_ema": value for name, value in plain.items()})
-
-    def after_train(self, runner: Runner) -> None:
-        """Leave the average in the model, before it is exported."""
-        self._swap_ema_parameters()

@@ -5,6 +5,7 @@ from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from mmengine.structures import BaseDataElement
 
 from ...registry import HOOKS
 
@@ -12,9 +13,13 @@ NAMES_IN_MESSAGE = 4
 
 
 def sample_names(data_batch: Any) -> list[str]:
-    """File of each sample of a batch, or its number in the data set where it states no file."""
+    """File of each data element of a batch, or its number in the data set, where it says one."""
     samples = data_batch.get("data_samples", []) if isinstance(data_batch, dict) else []
-    return [str(sample.get("img_path", sample.get("sample_idx", "?"))) for sample in samples]
+    return [
+        str(sample.get("img_path", sample.get("sample_idx", "?")))
+        for sample in samples
+        if isinstance(sample, BaseDataElement)
+    ]
 
 
 @HOOKS.register_module()

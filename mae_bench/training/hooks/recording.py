@@ -27,6 +27,7 @@ from ...run_folder import (
     RECORD_NAME,
     exported_checkpoints,
 )
+from .ema import measured_weights
 
 SECONDS_KEY = "mae_bench_seconds"  # in MMEngine's checkpoints: run time up to then
 
@@ -115,14 +116,16 @@ class ExportCheckpoint(Hook):
         self.export(runner, CHECKPOINT_NAME)
 
     def export(self, runner: Runner, name: str) -> None:
-        """Write the model as it is now; a sharded one is gathered from all processes."""
+        """Write the model as it is measured now: a moving average of the weights, where one is
+        validated. A sharded model is gathered from all processes."""
         if not is_main_process():
             runner.model.state_dict()
             return
         # A run counted in iterations has no whole epochs.
         epochs = min(runner.epoch + 1, runner.max_epochs) if by_epochs(runner) else None
         path = Path(runner.work_dir, name)
-        export_model(runner.model, path, replace(self.metadata, epochs=epochs))
+        with measured_weights(runner):
+            export_model(runner.model, path, replace(self.metadata, epochs=epochs))
         runner.logger.info(f"exported {path}")
 
 

@@ -11,6 +11,7 @@ from mmengine.model import BaseModel
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.runner import Runner
 from torch import nn
+from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from ...distributed import unwrap
@@ -50,6 +51,13 @@ def precision_in_use(optim_wrapper: OptimWrapper) -> str:
     if dtype is None:
         dtype = torch.get_autocast_dtype("cuda" if torch.cuda.is_available() else "cpu")
     return f"mixed {str(dtype).removeprefix('torch.')}"
+
+
+def batch_size(loader: DataLoader) -> int:
+    """Samples of a batch in one process, also of a batch sampler; 0 where nothing says it."""
+    if loader.batch_size is not None:
+        return loader.batch_size
+    return getattr(loader.batch_sampler, "batch_size", 0)
 
 
 @torch.no_grad()
@@ -100,7 +108,7 @@ class RunCard(Hook):
         parameters = list(model.parameters())
         runner.run_card = {
             "model": type(model).__name__.removeprefix("FSDP"),  # PyTorch's of a sharded one
-            "effective_batch": runner.train_dataloader.batch_size
+            "effective_batch": batch_size(runner.train_dataloader)
             * runner.world_size
             * accumulation,
             "processes": runner.world_size,
@@ -131,7 +139,7 @@ class RunCard(Hook):
         mixed = getattr(runner.test_loop, "fp16", False)
         runner.run_card = {
             "model": type(model).__name__,
-            "effective_batch": (runner.test_dataloader.batch_size or 0) * runner.world_size,
+            "effective_batch": batch_size(runner.test_dataloader) * runner.world_size,
             "processes": runner.world_size,
             "precision": "mixed float16" if mixed else str(parameters[0].dtype)[len("torch.") :],
             "parameters": sum(p.numel() for p in parameters),
@@ -151,8 +159,9 @@ class RunCard(Hook):
         try:
             flops = count_forward_flops(unwrap(runner.model), data_batch, padded)
             runner.run_card["forward_gflops_per_image"] = round(flops / 1e9, 6)
-        except (ValueError, RuntimeError) as error:
-            # such as pictures that a sliding window cuts to what fits
+        except Exception as error:
+            # Such as pictures that a sliding window cuts to what fits, or a model or batch of one's
+            # own: what is only counted must not end a run.
             runner.logger.warning(f"operations of the forward pass not counted: {error}")
 
     def _print(self, runner: Runner) -> None:

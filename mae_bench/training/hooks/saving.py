@@ -2,6 +2,7 @@
 
 import pickle
 import re
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -89,23 +90,33 @@ class SaveCheckpoint(CheckpointHook):
         interval: epochs or iterations between two checkpoints.
         by_epoch: which of them.
         max_keep_ckpts: newest checkpoints that are kept, 2 or more; -1 for all.
+        backend_args: None or ``dict(backend="local")``, which is one: whole files need a disk.
         kwargs: of MMEngine's ``CheckpointHook``.
 
     Raises:
-        ValueError: ``max_keep_ckpts`` less than 2; weights that are not finite, a full disk or
-            something that cannot be read back, when saving; no intact checkpoint, when resuming.
+        ValueError: ``max_keep_ckpts`` less than 2, or another backend; weights that are not
+            finite, a full disk or something that cannot be read back, when saving; no intact
+            checkpoint, when resuming.
     """
 
     last_ckpt: str | None
+    keep_ckpt_ids: deque[int]
 
     def __init__(
-        self, interval: int = 1, by_epoch: bool = True, max_keep_ckpts: int = 2, **kwargs: Any
+        self,
+        interval: int = 1,
+        by_epoch: bool = True,
+        max_keep_ckpts: int = 2,
+        backend_args: dict[str, Any] | None = None,
+        **kwargs: Any,
     ) -> None:
         if max_keep_ckpts in (0, 1):
             raise ValueError(
                 f"max_keep_ckpts={max_keep_ckpts}: keep 2 at least, so that one is left where the "
                 "newest is damaged"
             )
+        if backend_args not in (None, dict(backend="local"), dict(backend=BACKEND)):
+            raise ValueError(f"backend_args={backend_args}: SaveCheckpoint writes local files only")
         backend = dict(backend=BACKEND)
         super().__init__(
             interval, by_epoch, max_keep_ckpts=max_keep_ckpts, backend_args=backend, **kwargs
@@ -173,6 +184,12 @@ class SaveCheckpoint(CheckpointHook):
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, int]) -> None:
         path = Path(self.out_dir, self.filename_tmpl.format(step))
+        # What MMEngine's hook tells other hooks, and the checkpoint itself.
+        runner.message_hub.update_info("last_ckpt", str(path))
+        if self.max_keep_ckpts > 0:
+            kept = [other for other in self.keep_ckpt_ids if other != step]
+            self.keep_ckpt_ids = deque([*kept, step], self.max_keep_ckpts)
+            runner.message_hub.update_info("keep_ckpt_ids", list(self.keep_ckpt_ids))
         runner.save_checkpoint(
             self.out_dir,
             path.name,

@@ -63,6 +63,7 @@ def runner(tmp_path):
             val_dataloader=SimpleNamespace(dataset=range(10)),
             val_loop=object(),
             logger=SimpleNamespace(info=lambda message: None),
+            hooks=[],
         )
 
     return make
