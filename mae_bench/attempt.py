@@ -1,34 +1,54 @@
-"""Who is at work in a job's folder: locks that outlive neither their process nor their machine.
+"""Who is at work in a run's folder: locks that outlive neither their process nor their machine.
 
-Each start of a job takes the next number in its folder, ``attempts/1.json``, ``attempts/2.json``
+Each start of a run takes the next number in its folder, ``attempts/1.json``, ``attempts/2.json``
 and so on. The file is made complete and at once (a hard link to a finished file, which also a
 network file system does for exactly one of several callers), says which process it stands for, and
 has its modification time renewed while that process lives. Taking over from a dead process means
 making the next file, so nothing is ever removed, and two that find the same dead process cannot
-both follow it. What is left is the history of the job.
+both follow it. What is left is the history of the run.
 """
 
-import json
 import os
 import socket
+import sys
+import threading
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from .files import write_json_atomic
+from .files import read_json, write_json_atomic
 from .run_folder import ATTEMPTS_NAME
 
 HEARTBEAT_SECONDS = 5.0
 # Well above what a network file system may show of the past (Linux NFS: up to 60 s).
 STALE_SECONDS = 180.0
+# Names the file of the attempt that a command is started for; its process holds the folder then.
+ATTEMPT_VARIABLE = "MAE_BENCH_ATTEMPT"
+TAKEN_OVER = 3  # exit code of a process that was taken for dead
+
+
+# What is known of a process whose file is damaged.
+UNKNOWN: dict[str, Any] = {
+    "host": "a process that its damaged file does not name",
+    "machine": "unknown",
+    "pid": 0,
+    "process_start": None,
+    "slurm_job": None,
+    "slurm_restarts": 0,
+    "started": "1970-01-01T00:00:00.000+00:00",
+    "ended": None,
+    "outcome": None,
+}
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One start of a job.
+    """One start of a run.
 
     Attributes:
         number: 1 for the first.
@@ -71,12 +91,24 @@ class Attempt:
 
 
 def newest_attempt(folder: Path) -> Attempt | None:
-    """The last start of the job in `folder`, or None before the first."""
-    names = [path.stem for path in (folder / ATTEMPTS_NAME).glob("[1-9]*.json")]
-    if not names:
+    """The last start of the run in `folder`, or None before the first.
+
+    One whose file is damaged may be at work: like a process of another machine it is judged by
+    whether its file is touched.
+    """
+    names = (path.stem for path in (folder / ATTEMPTS_NAME).glob("*.json"))
+    numbers = [int(name) for name in names if name.isdecimal()]
+    if not numbers:
         return None
-    path = folder / ATTEMPTS_NAME / f"{max(map(int, names))}.json"
-    return Attempt(path, int(path.stem), json.loads(path.read_text(encoding="utf-8")))
+    path = folder / ATTEMPTS_NAME / f"{max(numbers)}.json"
+    try:
+        data = read_json(path)
+        datetime.fromisoformat(data["started"])
+        if data.keys() < UNKNOWN.keys() or not isinstance(data["pid"], int):
+            raise ValueError(f"{path}: no attempt")
+    except (ValueError, KeyError, TypeError):
+        data = UNKNOWN
+    return Attempt(path, max(numbers), data)
 
 
 @dataclass
@@ -96,7 +128,8 @@ class Watch:
         if attempt.ended:
             return False
         data = attempt.data
-        if data["slurm_job"] == slurm_job() and data["slurm_restarts"] < slurm_restarts():
+        requeued = slurm_job() and data["slurm_job"] == slurm_job()
+        if requeued and data["slurm_restarts"] < slurm_restarts():
             return False  # Slurm runs a job again only after its last run has ended
         if data["machine"] == machine_id():
             return process_start(data["pid"]) == data["process_start"]
@@ -144,6 +177,79 @@ def take(folder: Path, watch: Watch, dead: int | None = None) -> Attempt | None:
     finally:
         temporary.unlink()
     return attempt
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[Attempt]:
+    """Hold a run's folder while this process, or the one that started it for that, is at work.
+
+    Of a process on another machine it may take three minutes to see whether it still lives.
+
+    Raises:
+        ValueError: another process is at work there.
+    """
+    folder = folder.resolve()
+    last = newest_attempt(folder)
+    given = os.environ.get(ATTEMPT_VARIABLE)
+    if given and Path(given).parent.parent == folder:
+        if last is None or last.path != Path(given) or last.ended:
+            raise _busy(folder, last)
+        yield last
+        return
+    watch = Watch()
+    attempt = take(folder, watch)
+    if attempt is None and last is not None and last.data["machine"] != machine_id():
+        print(f"{folder}: looking whether {last.where} is still at work there", file=sys.stderr)
+        attempt = _take_once_dead(folder, watch, last)
+    if attempt is None:
+        raise _busy(folder, newest_attempt(folder))
+    stop = threading.Event()
+    beating = threading.Thread(target=_beat, args=(attempt, stop), daemon=True)
+    beating.start()
+    outcome = "failed"
+    try:
+        yield attempt
+        outcome = "done"
+    except KeyboardInterrupt:
+        outcome = "stopped"
+        raise
+    finally:
+        stop.set()
+        beating.join()
+        with suppress(OSError, ValueError):  # on a full disk: a dead process holds nothing either
+            attempt.end(outcome)
+
+
+def _busy(folder: Path, attempt: Attempt | None) -> ValueError:
+    who = f"{attempt.where}, since {attempt.data['started']}," if attempt else "another process"
+    return ValueError(
+        f"{folder}: {who} is at work there; wait for it, or choose another --work-dir (nothing was "
+        "changed)"
+    )
+
+
+def _take_once_dead(folder: Path, watch: Watch, last: Attempt) -> Attempt | None:
+    """Watch a process of another machine until its file has moved, or has not for long."""
+    beat = last.path.stat().st_mtime
+    while watch.alive(last):
+        time.sleep(1)
+        if last.path.stat().st_mtime != beat:
+            return None
+    return take(folder, watch, last.number)
+
+
+def _beat(attempt: Attempt, stop: threading.Event) -> None:
+    while not stop.wait(HEARTBEAT_SECONDS):
+        try:
+            ours = attempt.beat()
+        except FileNotFoundError:
+            ours = False
+        except OSError:  # a file system that is away for a moment
+            continue
+        if not ours:
+            # suspended, and given up meanwhile: the folder is another's, down to its files
+            print(f"{attempt.path}: another process has taken this folder over", file=sys.stderr)
+            os._exit(TAKEN_OVER)
 
 
 def machine_id() -> str:

@@ -39,6 +39,9 @@ TABLE_NAME = "table.md"
 REPORT_NAME = "report.html"
 SLURM_LOGS_NAME = "slurm"  # a folder
 
+# Of a file that was being written (``files.write_atomic``).
+REMAINS = re.compile(r"\.(.+)\.[0-9a-f]{32}\.tmp")
+
 
 def is_done(folder: str | Path) -> bool:
     """Whether a run has left its record in the folder."""
@@ -53,6 +56,14 @@ def training_states(folder: str | Path) -> list[Path]:
         if (match := STATE_NAMES.fullmatch(path.name))
     ]
     return [path for _, path in sorted(found, reverse=True)]
+
+
+def clear_remains(folder: str | Path) -> None:
+    """Remove what killed processes have left half written; only for whoever holds the folder."""
+    for path in Path(folder).glob(".*.tmp"):
+        # whoever writes a report here need not hold the folder
+        if (match := REMAINS.fullmatch(path.name)) and match[1] not in (TABLE_NAME, REPORT_NAME):
+            path.unlink(missing_ok=True)
 
 
 def exported_checkpoints(folder: str | Path) -> Iterator[Path]:

@@ -11,7 +11,15 @@ from pathlib import Path
 import pytest
 
 from mae_bench import attempt as attempt_module
-from mae_bench.attempt import Watch, newest_attempt, process_start, take
+from mae_bench.attempt import (
+    ATTEMPT_VARIABLE,
+    TAKEN_OVER,
+    Watch,
+    held,
+    newest_attempt,
+    process_start,
+    take,
+)
 
 # Takes the folder in argv[1], says so, and lives until its standard input is closed.
 HOLD = """
@@ -131,3 +139,108 @@ def test_process_start_tells_processes_apart():
     assert process_start(child.pid) is None  # a zombie
     child.wait()
     assert process_start(child.pid) is None
+
+
+# Holds the folder in argv[1] as a run does, with hearts that beat fast.
+RUN = """
+import sys, time
+from pathlib import Path
+from mae_bench import attempt
+attempt.HEARTBEAT_SECONDS = 0.02
+with attempt.held(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def start_run(folder):
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-c", RUN, str(folder)], **pipes)
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_a_run_keeps_others_out_until_it_ends_or_dies(tmp_path):
+    process = start_run(tmp_path)
+    with pytest.raises(ValueError, match=rf"{process.pid}, since .* is at work there; wait for it"):
+        held(tmp_path).__enter__()
+    process.communicate("")
+    assert newest_attempt(tmp_path).data["outcome"] == "done"
+    process = start_run(tmp_path)
+    process.kill()
+    process.communicate()
+    with pytest.raises(KeyboardInterrupt), held(tmp_path) as mine:
+        assert mine.number == 3
+        raise KeyboardInterrupt
+    assert newest_attempt(tmp_path).data["outcome"] == "stopped"
+
+
+def test_a_run_that_was_taken_for_dead_stops_writing(tmp_path):
+    process = start_run(tmp_path)
+    first = newest_attempt(tmp_path).path
+    before = first.stat().st_mtime_ns
+    deadline = time.monotonic() + 60
+    while first.stat().st_mtime_ns == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert take(tmp_path, Watch(), dead=1).number == 2
+    assert process.wait(60) == TAKEN_OVER
+    assert "another process has taken this folder over" in process.stderr.read()
+    process.communicate()
+
+
+def test_a_command_is_at_work_for_the_process_that_started_it(tmp_path, monkeypatch):
+    mine = take(tmp_path, Watch())
+    monkeypatch.setenv(ATTEMPT_VARIABLE, str(mine.path))
+    with held(tmp_path) as attempt:
+        assert attempt.number == 1
+    assert not newest_attempt(tmp_path).ended  # the starter says how it went
+    # another folder is not meant
+    with held(tmp_path / "other"):
+        assert newest_attempt(tmp_path / "other").number == 1
+    take(tmp_path, Watch(), dead=1)
+    with pytest.raises(ValueError, match="is at work there"):
+        held(tmp_path).__enter__()
+
+
+@pytest.mark.parametrize("lives", [True, False])
+def test_a_run_of_another_machine_is_watched_before_it_is_followed(
+    tmp_path, monkeypatch, capsys, lives
+):
+    take(tmp_path, Watch())
+    edit(tmp_path, machine="another", host="far")
+    path = newest_attempt(tmp_path).path
+    clock = [50.0]
+
+    def sleep(seconds):
+        clock[0] += seconds
+        if lives and clock[0] > 60:
+            os.utime(path, (1000 + clock[0], 1000 + clock[0]))
+
+    monkeypatch.setattr(attempt_module.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(attempt_module.time, "sleep", sleep)
+    if lives:
+        with pytest.raises(ValueError, match=r"far:\d+, since .* is at work there"):
+            held(tmp_path).__enter__()
+        assert 10 < clock[0] - 50 < 15
+    else:
+        with held(tmp_path) as mine:
+            assert mine.number == 2
+        assert 180 <= clock[0] - 50 < 185
+    assert f"looking whether far:{os.getpid()} is still at work" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", ["", "null", "{}", "[" * 5000, '{"started": 5}', "\0" * 400])
+def test_an_attempt_with_a_damaged_file_is_judged_by_its_heartbeat(tmp_path, monkeypatch, content):
+    take(tmp_path, Watch())
+    (tmp_path / "attempts/2.bak.json").write_text("a copy of somebody's")
+    path = newest_attempt(tmp_path).path
+    assert path.name == "1.json"
+    path.write_text(content)
+    clock = [50.0]
+    monkeypatch.setattr(attempt_module.time, "monotonic", lambda: clock[0])
+    watch = Watch(stale_seconds=100)
+    assert take(tmp_path, watch) is None
+    assert "does not name" in newest_attempt(tmp_path).where
+    clock[0] += 101
+    assert take(tmp_path, watch).number == 2

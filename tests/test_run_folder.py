@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
-from mae_bench.run_folder import exported_checkpoints, is_done, training_states
+import pytest
+
+from mae_bench.files import write_atomic
+from mae_bench.run_folder import clear_remains, exported_checkpoints, is_done, training_states
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -28,6 +31,27 @@ def test_exported_checkpoints(tmp_path):
         "checkpoint_epoch_9.safetensors",
         "checkpoint_epoch_10.safetensors",
     ]
+
+
+def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path):
+    ours = f".checkpoint.safetensors.{'0a' * 16}.tmp"
+    others = [".x.tmp", "x.tmp", f".report.html.{'0a' * 16}.tmp", f"{'0a' * 16}.tmp"]
+    touch(tmp_path, ours, *others)
+    clear_remains(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
+    clear_remains(tmp_path / "absent")
+
+
+def test_what_a_kill_leaves_is_what_is_removed(tmp_path, monkeypatch):
+    """The names are those of ``write_atomic``."""
+    monkeypatch.setattr(Path, "replace", None)
+    monkeypatch.setattr(Path, "unlink", lambda *args, **kwargs: None)
+    with pytest.raises(TypeError):
+        write_atomic(b"content", tmp_path / "a.json")
+    monkeypatch.undo()
+    assert len(list(tmp_path.iterdir())) == 1
+    clear_remains(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_done(tmp_path):

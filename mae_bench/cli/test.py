@@ -5,7 +5,6 @@ one table; interrupted, the same command goes on with what is left.
 """
 
 import argparse
-from pathlib import Path
 
 
 def parse_args() -> argparse.Namespace:
@@ -21,7 +20,7 @@ def parse_args() -> argparse.Namespace:
         "models, their file, or none for a timm model with its own weights",
     )
     parser.add_argument("--out", help="record to write; record.json in the work directory")
-    parser.add_argument("--work-dir", help="where logs and pictures go; work_dirs/CONFIG")
+    parser.add_argument("--work-dir", help="where logs and pictures go; below work_dirs")
     parser.add_argument(
         "--cfg-options", nargs="+", action=DictAction, default={}, help="key=value overrides"
     )
@@ -41,9 +40,12 @@ def main() -> None:
     from ..results.robustness_page import print_table
     from ..training import launch
     from ..training.hooks.run_card import unwrap
+    from ..training.settings import default_folder
 
     cfg = load_config(args.config, args.cfg_options)
-    cfg.work_dir = args.work_dir or str(Path("work_dirs", Path(args.config).stem))
+    cfg.work_dir = args.work_dir or default_folder(
+        args.config, args.cfg_options, args.checkpoint, test=True
+    )
     cfg.launcher = args.launcher
     cfg.record_file = args.out
     cfg.checkpoint_file = args.checkpoint
@@ -58,15 +60,17 @@ def main() -> None:
             "model.pretrained=True"
         )
     launch.check_data_folders(cfg)
-    runner = Runner.from_cfg(cfg)
-    if args.checkpoint is not None:
-        # Models of other libraries read their own files.
-        load_weights = getattr(unwrap(runner.model), "load_weights", None)
-        if load_weights is not None:
-            load_weights(args.checkpoint)
-        else:
-            load_model(runner.model, args.checkpoint)
-    metrics = runner.test()
+    launch.check_record_file(cfg)
+    with launch.hold(cfg):
+        runner = Runner.from_cfg(cfg)
+        if args.checkpoint is not None:
+            # Models of other libraries read their own files.
+            load_weights = getattr(unwrap(runner.model), "load_weights", None)
+            if load_weights is not None:
+                load_weights(args.checkpoint)
+            else:
+                load_model(runner.model, args.checkpoint)
+        metrics = runner.test()
     if isinstance(runner.test_loop, RobustnessLoop) and is_main_process():
         loop = runner.test_loop
         print_table(metrics, loop.data_counts, runner.cfg.reproduces, loop.dataset.missing)

@@ -1,7 +1,6 @@
 """Pre-train or fine-tune a model: one config, one work directory, one record."""
 
 import argparse
-from pathlib import Path
 
 
 def parse_args() -> argparse.Namespace:
@@ -10,8 +9,13 @@ def parse_args() -> argparse.Namespace:
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", help="config file")
-    parser.add_argument("--work-dir", help="where everything is written; work_dirs/CONFIG")
-    parser.add_argument("--resume", action="store_true", help="go on where the last run stopped")
+    parser.add_argument("--work-dir", help="where everything is written; below work_dirs")
+    parser.add_argument("--resume", action="store_true", help="go on where the last start stopped")
+    parser.add_argument(
+        "--extend",
+        action="store_true",
+        help="resume with another length: train_cfg.max_epochs or what else is of the schedule",
+    )
     parser.add_argument("--checkpoint", help="what the backbone starts from")
     parser.add_argument(
         "--amp",
@@ -35,10 +39,12 @@ def main() -> None:
     args = parse_args()
     from ..config.load import load_config
     from ..training import launch
-    from ..training.runner import TrainRunner
+    from ..training.settings import default_folder
 
+    if "resume" in args.cfg_options:
+        raise ValueError("resume is no override: use --resume")
     cfg = load_config(args.config, args.cfg_options)
-    cfg.work_dir = args.work_dir or str(Path("work_dirs", Path(args.config).stem))
+    cfg.work_dir = args.work_dir or default_folder(args.config, args.cfg_options, args.checkpoint)
     cfg.launcher = args.launcher
     if args.checkpoint:
         launch.initialise_backbone(cfg, args.checkpoint)
@@ -46,10 +52,4 @@ def main() -> None:
         launch.use_mixed_precision(cfg, args.amp)
     if args.fsdp:
         launch.use_fully_sharded(cfg)
-    launch.check_data_folders(cfg)
-    launch.check_work_dir(cfg, args.resume)
-    identity = launch.run_identity(cfg)
-    cfg.resume = args.resume
-    runner = TrainRunner.from_cfg(cfg)
-    runner.register_hook(launch.ClaimWorkDir(identity))
-    runner.train()
+    launch.run(cfg, args.resume, args.extend)

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from ..attempt import HEARTBEAT_SECONDS, Attempt, Watch, slurm_job, take
+from ..attempt import ATTEMPT_VARIABLE, HEARTBEAT_SECONDS, Attempt, Watch, slurm_job, take
 from ..files import write_json_atomic
 from ..run_folder import FAILED_NAME, LOG_NAME, RECORD_NAME
 from .plan import Job
@@ -81,6 +81,7 @@ class Worker:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                env={**os.environ, ATTEMPT_VARIABLE: str(attempt.path.resolve())},
                 # its own process group, so that its data loaders can be ended with it
                 start_new_session=True,
                 preexec_fn=_die_with_parent(),

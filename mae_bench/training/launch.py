@@ -1,20 +1,24 @@
 """From a checked config to a run: checkpoint, precision, sharding, and its work directory."""
 
 import inspect
-import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config
-from mmengine.dist import get_world_size, master_only
-from mmengine.hooks import EMAHook, Hook
+from mmengine.hooks import EMAHook
 from mmengine.runner import Runner
 
+from ..attempt import held
 from ..checkpoint.continued import PretrainedAutoencoder
-from ..files import write_json_atomic
+from ..distributed import starts_first
+from ..files import read_json, sha256_of
 from ..models import MAE
 from ..registry import HOOKS
-from ..run_folder import RUN_NAME
+from ..run_folder import RECORD_NAME, clear_remains
+from .resuming import RunIdentity
+from .runner import TrainRunner
+from .settings import is_free
 
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 
@@ -84,70 +88,84 @@ def use_fully_sharded(cfg: Config) -> None:
     cfg.fsdp = True
 
 
-def run_identity(cfg: Config) -> dict[str, Any]:
-    """What makes a run this one: config, overrides and checkpoint, but not where it is written."""
-    volatile = tuple(f"{key} = " for key in ("work_dir", "launcher", "fsdp", "resume"))
-    lines = [line for line in cfg.pretty_text.splitlines() if not line.startswith(volatile)]
-    return {
-        "config": "\n".join(lines),
-        "overrides": {key: str(value) for key, value in cfg.overrides.items()},
-        "checkpoint": cfg.get("checkpoint_file"),
-    }
+def run(cfg: Config, resume: bool = False, extend: bool = False) -> Runner:
+    """Train what a config says, in a work directory that no other process is at.
 
+    Args:
+        cfg: checked, with ``work_dir`` and ``launcher``.
+        resume: go on where the last start in that directory stopped, if there was one.
+        extend: go on with another length of the schedule.
 
-class ClaimWorkDir(Hook):
-    """Keep the run's identity in ``run.json``, once everything is built and loaded.
-
-    Not before: a run that never started, for a wrong checkpoint say, leaves the directory free.
-    """
-
-    def __init__(self, identity: dict[str, Any]) -> None:
-        self.identity = identity
-
-    @master_only
-    def before_train(self, runner: Runner) -> None:
-        """Write once, before the first iteration."""
-        processes = first_processes(runner.work_dir) or get_world_size()
-        state = {**self.identity, "processes": processes}
-        write_json_atomic(state, Path(runner.work_dir, RUN_NAME))
-
-
-def first_processes(work_dir: str | Path) -> int | None:
-    """How many processes a run had when it began; None where nothing says it."""
-    return (_read_state(work_dir) or {}).get("processes")
-
-
-def _read_state(work_dir: str | Path) -> dict[str, Any] | None:
-    """What :class:`ClaimWorkDir` wrote; None in another directory."""
-    path = Path(work_dir, RUN_NAME)
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-
-
-def check_work_dir(cfg: Config, resume: bool) -> None:
-    """Refuse a work directory that holds another run, or this one when it is not to be resumed.
+    Returns:
+        the runner, after training.
 
     Raises:
-        ValueError: the directory belongs to another run, or to this one and ``resume`` is not set.
+        ValueError: another process or another run has the directory; whatever a run finds wrong.
+        FileNotFoundError: the folder of a data set is missing.
     """
-    work_dir = Path(cfg.work_dir)
-    identity = run_identity(cfg)
-    before = _read_state(work_dir)
-    if before is not None:
-        changed = [key for key in identity if before.get(key) != identity[key]]
-        if changed:
-            raise ValueError(
-                f"{work_dir}: holds a run with another {' and '.join(changed)}; choose another "
-                "--work-dir (nothing was changed)"
-            )
-        if not resume:
-            raise ValueError(
-                f"{work_dir}: this run was started there before; add --resume to go on, or choose "
-                "another --work-dir (nothing was changed)"
-            )
-    elif work_dir.is_dir() and any(work_dir.glob("*.pth")):
+    check_data_folders(cfg)
+    cfg.resume = resume or extend
+    identity = RunIdentity(cfg, cfg.resume, extend)
+    with hold(cfg):
+        identity.check_directory()  # once more: another process may just have left it
+        runner = TrainRunner.from_cfg(cfg)
+        runner.register_hook(identity)
+        runner.train()
+    return runner
+
+
+def check_record_file(cfg: Config) -> None:
+    """Refuse to evaluate where the record would take the place of another run's.
+
+    Args:
+        cfg: of a test, with ``record_file`` (None: in the work directory), ``checkpoint_file`` and
+            ``overrides``.
+
+    Raises:
+        ValueError: the record there is of a training, another checkpoint or other overrides; or
+            it is none, or a folder.
+    """
+    path = Path(cfg.record_file or Path(cfg.work_dir, RECORD_NAME))
+    fix = "name another --out or --work-dir (nothing was changed)"
+    if path.is_dir():
+        raise ValueError(f"{path}: the record would go here, and this is a folder; {fix}")
+    if not path.exists() or not starts_first(cfg.launcher):
+        return
+    record = read_json(path)
+    stated = (record.get("checkpoint") or {}).get("sha256")
+    if stated != (cfg.checkpoint_file and sha256_of(cfg.checkpoint_file)):
+        raise ValueError(f"{path}: is the record of another checkpoint; {fix}")
+    if record.get("exported"):
+        raise ValueError(f"{path}: is the record of a training; {fix}")
+    if Path(record.get("config_file", "")).name != Path(cfg.filename).name:
+        raise ValueError(f"{path}: is the record of {record.get('config_file')}; {fix}")
+    was, now = (
+        {key: str(value) for key, value in overrides.items() if not is_free(key, test=True)}
+        for overrides in (record.get("overrides", {}), cfg.overrides)
+    )
+    if was != now:
+        key = next(key for key in {**was, **now} if was.get(key) != now.get(key))
         raise ValueError(
-            f"{work_dir}: holds checkpoints of an unknown run; choose another --work-dir"
+            f"{path}: is the record of a test with {key}={was.get(key, 'not set')}, which is "
+            f"{now.get(key, 'not set')} now; {fix}"
         )
+
+
+@contextmanager
+def hold(cfg: Config) -> Iterator[None]:
+    """Hold the work directory of a config in the first of its processes, before it is written to.
+
+    What a killed process has left half written there is removed.
+
+    Raises:
+        ValueError: another process is at work in it.
+    """
+    if not starts_first(cfg.get("launcher", "none")):
+        yield
+        return
+    with held(Path(cfg.work_dir)):
+        clear_remains(cfg.work_dir)
+        yield
 
 
 def check_data_folders(cfg: Config) -> None:

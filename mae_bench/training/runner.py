@@ -8,7 +8,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import nn
 
-from .launch import first_processes
+from .resuming import read_run
 from .sharding import GatherToValidate, keep_states_whole, shard_model
 
 
@@ -36,8 +36,9 @@ class TrainRunner(Runner):
             ValueError: that batch cannot be cut into so many parts.
         """
         super().setup_env(env_cfg)
-        before = first_processes(self.work_dir) if self.cfg.get("resume") else None
-        if before is None or before == self.world_size:
+        begun = read_run(self.work_dir) if self.cfg.get("resume") else None
+        before = begun["processes"] if begun else self.world_size
+        if before == self.world_size:
             return
         batch = self._train_dataloader["batch_size"]
         part, rest = divmod(batch * before, self.world_size)

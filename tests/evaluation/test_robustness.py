@@ -32,7 +32,7 @@ from mae_bench.evaluation.robustness import (
     robustness_metrics,
 )
 from mae_bench.openmmlab.classifiers import TimmModel, mmpretrain_model
-from mae_bench.results.record import read_record
+from mae_bench.results.record import Record, read_record
 from mae_bench.run_folder import ROBUSTNESS_NAME
 
 from .conftest import STINGRAY, TENCH, all_sets, class_folders
@@ -69,6 +69,12 @@ def test_tool(tmp_path, monkeypatch, capfd):
         return ended.value.code, *capfd.readouterr()
 
     return run
+
+
+def only_record() -> Record:
+    """The record of the one run in the default folder."""
+    (path,) = Path("work_dirs").glob("*/record.json")
+    return read_record(path)
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +176,7 @@ def test_missing_sets_are_named_and_the_rest_evaluated(test_tool, tiny, tmp_path
         "imagenet_r",
         "imagenet_c",
     ]
-    record = read_record("work_dirs/tiny/record.json")
+    record = only_record()
     assert list(record.metrics) == ["imagenet_sketch/top1"]
 
 
@@ -232,6 +238,7 @@ def test_interrupted_run_goes_on_with_the_sets_left(test_tool, tiny, sets, monke
     save_checkpoint(other, {**tensors, "head.fc.bias": tensors["head.fc.bias"] + 1.0}, metadata)
     for arguments in ((config, other), (config, checkpoint)):
         read.clear()
+        Path("work/record.json").unlink()  # which would not be replaced by another one's
         changed = [*options, "test_dataloader.dataset.resize_c=True"]
         assert test_tool(*arguments, "--work-dir", "work", *changed)[0] == 0
         assert len(read) == 26
@@ -245,7 +252,7 @@ def test_new_files_are_evaluated_although_the_set_was_done(test_tool, tiny, tmp_
     class_folders(tmp_path / "sets/sketch", (TENCH,), per_class=1)
     code, _, err = test_tool(*tiny, *options)
     assert code == 0, err
-    assert read_record("work_dirs/tiny/record.json").data_counts["imagenet_sketch"] == 2
+    assert only_record().data_counts["imagenet_sketch"] == 2
 
 
 def test_corruptions_made_on_the_fly_are_marked(test_tool, tiny, tmp_path, monkeypatch):
@@ -253,7 +260,7 @@ def test_corruptions_made_on_the_fly_are_marked(test_tool, tiny, tmp_path, monke
     options = ["test_dataloader.dataset.data_root=sets", "test_dataloader.dataset.corrupt_val=True"]
     code, out, err = test_tool(*tiny, "--cfg-options", *FAST, *options)
     assert code == 0, err
-    record = read_record("work_dirs/tiny/record.json")
+    record = only_record()
     assert record.data_counts == {"imagenet_val": 1, "corrupted_val": 75}
     errors = {name: record.metrics[f"corrupted_val/error/{name}"] / 100 for name in CORRUPTIONS}
     assert record.metrics["corrupted_val/mCE"] == pytest.approx(mean_corruption_error(errors))
@@ -284,7 +291,7 @@ def test_timm_model_with_its_own_transform_gives_what_timm_gives(test_tool, sets
         f"test_dataloader.dataset.data_root={sets}",
     )
     assert code == 0, err
-    metrics = read_record("work_dirs/timm_robustness_in1k/record.json").metrics
+    metrics = only_record().metrics
 
     logits, labels = logits_by_timm(sets / "imagenet-a", model)
     subset = torch.tensor(subset_indices("imagenet_a"))
@@ -345,7 +352,7 @@ def test_timm_model_with_timm_s_weights(test_tool, sets, monkeypatch):
     )
     assert code == 0, err
     assert asked == [True]
-    record = read_record("work_dirs/timm_robustness_in1k/record.json")
+    record = only_record()
     assert record.initialisation == "test_vit.r160_in1k" and record.checkpoint is None
 
 
@@ -387,7 +394,7 @@ test_dataloader = dict(dataset=dict(pipeline=[
         f"test_dataloader.dataset.data_root={sets}",
     )
     assert code == 0, err
-    record = read_record("work_dirs/mmpretrain_robustness_in1k/record.json")
+    record = only_record()
     assert record.data_counts["imagenet_c"] == 6 and record.reproduces == []
 
 

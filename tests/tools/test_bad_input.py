@@ -124,7 +124,7 @@ def test_work_directory_of_another_config(run_tool):
             ended = run_tool(
                 "train.py", config, "--work-dir", "work", *resume, "--cfg-options", *options
             )
-            check_one_line(ended, "work: holds a run with another", "--work-dir")
+            check_one_line(ended, "work: holds a run with other settings", "--work-dir")
     ended = run_tool("train.py", FINETUNE, "--work-dir", "work", *OPTIONS)
     check_one_line(ended, "work: this run was started there before", "--resume")
     assert contents(Path("work")) == before

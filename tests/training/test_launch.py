@@ -1,17 +1,17 @@
 """Every slip in a config or an option is named before anything runs."""
 
-import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.config import Config
 
 from mae_bench.config.load import load_config
+from mae_bench.files import sha256_of, write_json_atomic
 from mae_bench.training import launch
 from mae_bench.training.hooks import WeightAverage
 from mae_bench.training.runner import TrainRunner
+from mae_bench.training.settings import check_settings, settings
 
 ROOT = Path(__file__).parents[2]
 FINETUNE = ROOT / "configs/cls/vit_mini_finetune_miniworld.py"
@@ -163,9 +163,9 @@ def test_sharding_among_processes(config):
     with pytest.raises(ValueError, match="--fsdp cuts the weights .* start several with torchrun"):
         launch.use_fully_sharded(cfg)
     cfg.launcher = "pytorch"
-    whole = launch.run_identity(cfg)
+    whole = settings(cfg)
     launch.use_fully_sharded(cfg)
-    assert cfg.fsdp and launch.run_identity(cfg) == whole
+    assert cfg.fsdp and check_settings(whole, settings(cfg), False, "work") == []
 
 
 @pytest.mark.parametrize("hook", [WeightAverage, "mae_bench.WeightAverage", "EMAHook"])
@@ -176,75 +176,69 @@ def test_no_average_of_weights_in_pieces(config, hook):
         launch.use_fully_sharded(cfg)
 
 
-def claim(config: Path, work_dir: Path, resume=False, overrides=None, checkpoint=None) -> None:
-    cfg = load_config(config, overrides)
-    cfg.work_dir = str(work_dir)
-    if checkpoint:
-        cfg.checkpoint_file = checkpoint
-    launch.check_work_dir(cfg, resume)
-    runner = SimpleNamespace(work_dir=cfg.work_dir)
-    launch.ClaimWorkDir(launch.run_identity(cfg)).before_train(runner)
-
-
-def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
-    return {p.name: (p.read_bytes(), p.stat().st_mtime_ns) for p in folder.iterdir()}
-
-
-def test_new_work_dir_is_made(config, tmp_path):
-    claim(config, tmp_path / "a/b")
-    assert "config" in json.loads((tmp_path / "a/b/run.json").read_text())
-
-
-def test_same_run_needs_resume(config, tmp_path):
-    work_dir = tmp_path / "work"
-    claim(config, work_dir, overrides={"model.out_features": 4})
-    before = contents(work_dir)
-    with pytest.raises(ValueError, match=r"work: this run was started there before; add --resume"):
-        claim(config, work_dir, overrides={"model.out_features": 4})
-    assert contents(work_dir) == before
-    claim(config, work_dir, resume=True, overrides={"model.out_features": 4})
-
-
-@pytest.mark.parametrize("resume", [False, True])
-def test_work_dir_of_another_config_is_refused_and_left_alone(config, tmp_path, resume):
-    work_dir = tmp_path / "work"
-    claim(config, work_dir)
-    before = contents(work_dir)
-    config.write_text(SMALL.replace("lr=0.1", "lr=0.2"))
-    with pytest.raises(ValueError, match=r"work: holds a run with another config; .*--work-dir"):
-        claim(config, work_dir, resume)
-    assert contents(work_dir) == before
-
-
 def test_processes_that_cannot_share_the_batch(tmp_path, monkeypatch):
     cfg = load_config(FINETUNE, {"train_dataloader.batch_size": 3})
     cfg.update(work_dir=str(tmp_path), resume=True)
-    (tmp_path / "run.json").write_text('{"processes": 5}')
+    monkeypatch.setattr("mae_bench.training.runner.read_run", lambda folder: {"processes": 5})
     monkeypatch.setattr(TrainRunner, "world_size", 2)
     with pytest.raises(ValueError, match="5 processes of batch_size 3, which 2 cannot share"):
         TrainRunner.from_cfg(cfg)
 
 
-def test_work_dir_of_other_overrides_or_another_checkpoint(config, tmp_path):
-    work_dir = tmp_path / "work"
-    claim(config, work_dir, checkpoint="a.safetensors")
-    with pytest.raises(ValueError, match="another .*checkpoint"):
-        claim(config, work_dir, resume=True, checkpoint="b.safetensors")
-    with pytest.raises(ValueError, match="another .*overrides"):
-        claim(
-            config,
-            work_dir,
-            resume=True,
-            checkpoint="a.safetensors",
-            overrides={"model.out_features": 9},
-        )
+def record_of(cfg, **changes) -> None:
+    content = {
+        "checkpoint": {"sha256": sha256_of(cfg.checkpoint_file)},
+        "exported": None,
+        "config_file": cfg.filename,
+        "overrides": dict(cfg.overrides),
+    }
+    write_json_atomic({**content, **changes}, Path(cfg.work_dir, "record.json"))
 
 
-def test_work_dir_with_checkpoints_of_an_unknown_run(config, tmp_path):
-    (tmp_path / "epoch_1.pth").touch()
-    with pytest.raises(ValueError, match="checkpoints of an unknown run"):
-        claim(config, tmp_path)
-    assert not (tmp_path / "run.json").exists()
+@pytest.fixture
+def test_cfg(config, tmp_path):
+    cfg = load_config(config, {"model.out_features": 4})
+    (tmp_path / "a.safetensors").write_bytes(b"weights")
+    cfg.update(
+        work_dir=str(tmp_path / "work"),
+        record_file=None,
+        launcher="none",
+        checkpoint_file=str(tmp_path / "a.safetensors"),
+    )
+    launch.check_record_file(cfg)  # nothing there yet
+    return cfg
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"checkpoint": {"sha256": "0"}}, "another checkpoint"),
+        ({"checkpoint": None}, "another checkpoint"),
+        ({"exported": {"file": "b"}}, "of a training"),
+        ({"config_file": "other.py"}, "is the record of other.py"),
+        ({"overrides": {}}, "model.out_features=not set, which is 4 now"),
+        ({"overrides": {"model.out_features": 5}}, "model.out_features=5, which is 4 now"),
+    ],
+)
+def test_no_record_of_another_run_is_replaced(test_cfg, changes, message):
+    record_of(test_cfg, **changes)
+    with pytest.raises(ValueError, match=f"record.json: .*{message}.*nothing was changed"):
+        launch.check_record_file(test_cfg)
+
+
+def test_the_same_test_may_be_repeated_with_other_workers(test_cfg):
+    record_of(test_cfg)
+    test_cfg.overrides["test_dataloader.num_workers"] = 4
+    launch.check_record_file(test_cfg)
+
+
+def test_record_file_that_is_a_folder_or_something_else(test_cfg, tmp_path):
+    test_cfg.record_file = str(tmp_path)
+    with pytest.raises(ValueError, match="would go here, and this is a folder"):
+        launch.check_record_file(test_cfg)
+    test_cfg.record_file = test_cfg.checkpoint_file
+    with pytest.raises(ValueError, match="a.safetensors: unreadable as JSON"):
+        launch.check_record_file(test_cfg)
 
 
 def test_missing_data_folder(tmp_path):

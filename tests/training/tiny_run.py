@@ -35,7 +35,7 @@ from mae_bench.training.hooks import (
     StopOnNonFiniteLoss,
     WeightAverage,
 )
-from mae_bench.training.runner import TrainRunner
+from mae_bench.training.runner import TrainRunner  # noqa: F401 (for the tests)
 
 PREPROCESSOR = dict(type=ClsDataPreprocessor, mean=[127.0] * 3, std=[60.0] * 3, num_classes=2)
 
@@ -199,7 +199,6 @@ def main(request: dict) -> None:
     kill = request.pop("kill_in_save", None)
     sharded = request.pop("sharded", False)
     config = tiny_config(**request)
-    config.resume = True
     config.merge_from_dict(changes)
     if "RANK" in os.environ:
         # Here and not by MMEngine, which first chooses a GPU.
@@ -210,7 +209,7 @@ def main(request: dict) -> None:
         kill_in_save(kill)
     if sharded:
         launch.use_fully_sharded(config)
-    TrainRunner.from_cfg(config).train()
+    launch.run(config, resume=True)
 
 
 if "REQUEST" in globals():

@@ -115,6 +115,7 @@ class RunCard(Hook):
             "accumulation": accumulation,
             "peak_lr": max(group.get("initial_lr", group["lr"]) for group in groups),
             "precision": precision_in_use(wrapper),
+            "threads": torch.get_num_threads(),
             "optimizer": type(wrapper.optimizer).__name__,
             "parameters": sum(p.numel() for p in parameters),
             "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),

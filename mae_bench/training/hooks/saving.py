@@ -56,7 +56,11 @@ def load_checkpoint_file(filename: str, map_location: Any = None) -> Any:
     path = Path(filename).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such checkpoint file")
-    return load_torch_file(path, HARMLESS)
+    content = load_torch_file(path, HARMLESS)
+    if isinstance(content, dict) and isinstance(content.get("meta"), dict):
+        # a config is Python, and the runner would run it when it resumes
+        content["meta"].pop("config", None)
+    return content
 
 
 REMOTE: tuple[str, ...] = ("http://", "https://", "pavi://", r"(\S+\:)?s3://", r"(\S+\:)?petrel://")
@@ -149,14 +153,6 @@ class SaveCheckpoint(CheckpointHook):
                 "in another --work-dir"
             )
         runner.logger.warning(f"{runner.work_dir}: no checkpoint to resume from, starting afresh")
-
-    def before_train(self, runner: Runner) -> None:
-        """Prepare, and remove what a killed run left half written."""
-        super().before_train(runner)
-        if is_main_process():
-            prefix = self.filename_tmpl.split("{}")[0]
-            for path in Path(self.out_dir).glob(f".{prefix}*.tmp"):
-                path.unlink(missing_ok=True)
 
     def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
         """Save where it is due by iterations, or was put off."""

@@ -159,6 +159,7 @@ def test_card():
         "accumulation": 4,
         "peak_lr": 0.1,
         "precision": "float32",
+        "threads": torch.get_num_threads(),
         "optimizer": "SGD",
         "parameters": embedding + DEPTH * block + 2 * WIDTH + head,
         "trainable_parameters": head,
