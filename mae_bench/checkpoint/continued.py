@@ -9,15 +9,15 @@ from torch import Tensor
 from ..models import MAE
 from ..models.position import resize_position_table
 from ..registry import WEIGHT_INITIALIZERS
-from .adapters import read_any
 from .fit import position_grid
 from .loading_report import LoadingReport, Resized
+from .reader import Checkpoint, read_checkpoint
 from .transfer import load_backbone
 
 PREFIX = "decoder."
 
 
-def load_autoencoder(model: MAE, path: str | Path) -> LoadingReport:
+def load_autoencoder(model: MAE, source: str | Path | Checkpoint) -> LoadingReport:
     """Load an autoencoder from a file of any format that we read.
 
     A file of the encoder alone leaves the decoder as it is. A decoder of another grid gets its
@@ -25,7 +25,7 @@ def load_autoencoder(model: MAE, path: str | Path) -> LoadingReport:
 
     Args:
         model: the autoencoder.
-        path: the file.
+        source: the file, or what :func:`read_checkpoint` made of it.
 
     Returns:
         the report of :func:`load_backbone`, with the decoder's tensors in it.
@@ -35,8 +35,10 @@ def load_autoencoder(model: MAE, path: str | Path) -> LoadingReport:
         ValueError: see :func:`load_backbone`; or a decoder that is not exactly the model's. The
             decoder is then as it was.
     """
-    report = load_backbone(model.backbone, path)
-    tensors, metadata, _ = read_any(path)
+    checkpoint = source if isinstance(source, Checkpoint) else read_checkpoint(source)
+    path = checkpoint.path
+    report = load_backbone(model.backbone, checkpoint)
+    tensors, metadata, _ = checkpoint.fit(model.backbone.state_dict())
     stored = {k.removeprefix(PREFIX): v for k, v in tensors.items() if k.startswith(PREFIX)}
     if not stored:
         return report
@@ -44,8 +46,8 @@ def load_autoencoder(model: MAE, path: str | Path) -> LoadingReport:
     resized = []
     positions = stored.get("pos_embed")
     if positions is not None and positions.shape != state["pos_embed"].shape:
-        source = position_grid(positions.shape[1], metadata, model.decoder.grid)
-        stored["pos_embed"] = resize_position_table(positions, source, model.decoder.grid)
+        grid = position_grid(positions.shape[1], metadata, model.decoder.grid)
+        stored["pos_embed"] = resize_position_table(positions, grid, model.decoder.grid)
         shapes = list(positions.shape), list(stored["pos_embed"].shape)
         resized.append(Resized(f"{PREFIX}pos_embed", *shapes))
     wrong = _differences(stored, state)
@@ -62,13 +64,15 @@ def load_autoencoder(model: MAE, path: str | Path) -> LoadingReport:
         "resized": sum(stored[name].numel() for name in stored if PREFIX + name in changed),
         "dropped": -sum(tensors[name].numel() for name in names),
     }
-    return replace(
+    report = replace(
         report,
         loaded=report.loaded + [name for name in names if name not in changed],
         resized=report.resized + resized,
         dropped=[name for name in report.dropped if name not in names],
         values={kind: n + numbers.get(kind, 0) for kind, n in report.values.items()},
     )
+    model.backbone.__dict__["loading_report"] = report
+    return report
 
 
 def _differences(stored: dict[str, Tensor], state: dict[str, Tensor]) -> list[str]:
@@ -95,4 +99,3 @@ class PretrainedAutoencoder:
         """Load into ``module``; raises as :func:`load_autoencoder`."""
         report = load_autoencoder(module, self.checkpoint)
         print_log(report.summary(), logger="current")
-        module.backbone.__dict__["loading_report"] = report

@@ -4,8 +4,6 @@ Nothing in here executes what a file holds. ``docs/checkpoint_format.md`` descri
 """
 
 import json
-import pickle
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
@@ -19,16 +17,13 @@ from torch import Tensor
 
 from ..files import write_atomic
 from .integrity import BLANK, DIGEST_KEY, check_seal, seal
-from .limits import check_header, check_pickles, check_tensors, check_unpacked
+from .limits import check_header, check_tensors, check_unpacked
 
 FORMAT_VERSION = 1
 
 # One key only: safetensors writes several in arbitrary order, and equal checkpoints should have
 # equal SHA-256 sums.
 METADATA_KEY = "mae_bench"
-
-# Where files that hold more than a model keep its tensors.
-WRAPPERS = ("model", "state_dict")
 
 
 @dataclass(frozen=True)
@@ -183,7 +178,9 @@ def load_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], CheckpointMeta
             NaN.
     """
     metadata = read_metadata(path)
-    return read_tensors(path)[0], metadata
+    tensors = load_safetensors(Path(path))
+    check_unpacked(Path(path), tensors)
+    return tensors, metadata
 
 
 def read_metadata(path: str | Path) -> CheckpointMetadata:
@@ -196,41 +193,16 @@ def read_metadata(path: str | Path) -> CheckpointMetadata:
     path = Path(path)
     if not is_safetensors(path):
         raise ValueError(
-            f"{path}: not a .safetensors file, so it has no metadata; write its tensors with "
-            "save_checkpoint"
+            f"{path}: not a .safetensors file, so it has no metadata; convert it with "
+            "tools/convert_checkpoint.py"
         )
     metadata = stored_metadata(path)
     if metadata is None:
         raise ValueError(
-            f"{path}: a .safetensors file without the metadata of mae_bench; write its tensors "
-            "with save_checkpoint"
+            f"{path}: a .safetensors file without the metadata of mae_bench; convert it with "
+            "tools/convert_checkpoint.py"
         )
     return metadata
-
-
-def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], CheckpointMetadata | None]:
-    """Read a checkpoint of this format, or a plain file that holds tensors and nothing else.
-
-    A plain file is a ``.safetensors`` without our metadata, or what ``torch.save`` wrote of a
-    flat mapping of names to tensors, bare or under a top-level ``model`` or ``state_dict``.
-
-    Returns:
-        tensors by name, on the CPU in their stored dtype, and the metadata, None in a plain file.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: the file is empty, truncated, holds more than tensors, NaN, a newer version, or
-            far more entries or values than a checkpoint has (``limits.py``).
-    """
-    path = Path(path)
-    metadata = None
-    if is_safetensors(path):
-        metadata = stored_metadata(path)
-        tensors = load_safetensors(path)
-    else:
-        tensors = unwrap_tensors(path, load_torch_file(path))
-    check_unpacked(path, tensors)
-    return tensors, metadata
 
 
 def is_safetensors(path: Path) -> bool:
@@ -292,57 +264,3 @@ def _open_safetensors(path: Path) -> Iterator[Any]:
         raise ValueError(
             f"{path}: truncated, or not a safetensors file ({error}); fetch or write it again"
         ) from None
-
-
-def load_torch_file(path: Path, harmless: Sequence[type | tuple[type, str]] = ()) -> Any:
-    """What ``torch.save`` wrote, if that is tensors and plain containers.
-
-    Args:
-        path: the file.
-        harmless: classes besides those, whose instances may be rebuilt because that runs no code;
-            with a name, what is rebuilt in place of the class of that name.
-
-    Raises:
-        ValueError: anything else in it, which is named, a damaged file, or one with far more
-            entries than a checkpoint has.
-    """
-    check_pickles(path)
-    try:
-        with torch.serialization.safe_globals(list(harmless)):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged pickle can fail in any way
-        # PyTorch writes "GLOBAL name" where a safe pickle needs an allow-list, "global name was"
-        # where no list would help.
-        refused = re.search(r"global:? (?:GLOBAL )?'?([\w.]+)", str(error), re.IGNORECASE)
-        if isinstance(error, pickle.UnpicklingError) and refused:
-            raise ValueError(
-                f"{path}: holds more than tensors ({refused[1]}), and reading that could run code; "
-                "save the model's state_dict() alone"
-            ) from None
-        raise ValueError(
-            f"{path}: truncated, or neither safetensors nor a file of torch.save; fetch it again"
-        ) from None
-
-
-def unwrap_tensors(path: Path, content: Any) -> dict[str, Tensor]:
-    """Tensors by name, bare or under one of :data:`WRAPPERS`.
-
-    Raises:
-        ValueError: anything else.
-    """
-    for key in WRAPPERS:
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-            break
-    if not isinstance(content, Mapping):
-        raise ValueError(
-            f"{path}: holds a {type(content).__name__}, not tensors by name; save the model's "
-            "state_dict()"
-        )
-    for name, value in content.items():
-        if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise ValueError(
-                f"{path}: entry {name!r} ({type(value).__name__}) is not a tensor by name; save "
-                "the model's state_dict() alone"
-            )
-    return dict(content)

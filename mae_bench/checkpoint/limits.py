@@ -56,7 +56,7 @@ def check_archive(path: Path) -> list[zipfile.ZipInfo]:
     return entries
 
 
-def check_pickles(path: Path, number: int = 5) -> None:
+def check_pickles(path: Path, number: int = 5) -> set[str]:
     """Refuse a pickle or file of ``torch.save`` that rebuilds far more than a checkpoint has.
 
     Args:
@@ -64,17 +64,21 @@ def check_pickles(path: Path, number: int = 5) -> None:
         number: pickles at its start, if it is no archive. Before 1.6 PyTorch wrote magic number,
             protocol and system, then the content and the names of its storages.
 
+    Returns:
+        dotted names of the classes and functions that the pickles ask for.
+
     Raises:
         ValueError: far more instructions, or far larger objects; or a damaged file.
     """
     limit = _expansion_limit(path)
+    names: set[str] = set()
     with path.open("rb") as file:
         try:
             # As PyTorch tells them apart.
             archived = file.read(4) == b"PK\3\4"
             file.seek(0)
             streams = _archived_pickles(path) if archived else [file] * number
-            excesses = (find_excess(stream, limit) for stream in streams)
+            excesses = (find_excess(stream, limit, names) for stream in streams)
             excess = next(filter(None, excesses), None)
         except Exception as error:  # a damaged pickle can fail in any way
             if str(error).startswith(f"{path}: "):
@@ -87,6 +91,7 @@ def check_pickles(path: Path, number: int = 5) -> None:
         raise ValueError(f"{path}: {excess}")
     if archived and (reason := archive_damage(path)):
         raise ValueError(f"{path}: damaged ({reason}); fetch it again")
+    return names
 
 
 def _archived_pickles(path: Path) -> Iterator[IO[bytes]]:

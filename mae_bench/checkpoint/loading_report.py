@@ -31,6 +31,7 @@ class LoadingReport:
         initialised: names in the model that stay at their initialisation.
         values: how many numbers are in the tensors of each of the four lists.
         folded: layer scales in the file that were multiplied into the layers before them.
+        notes: how the file was read, where that was not plain.
     """
 
     checkpoint: str
@@ -40,6 +41,7 @@ class LoadingReport:
     initialised: list[str]
     values: dict[str, int]
     folded: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def share(self) -> float:
@@ -68,6 +70,7 @@ class LoadingReport:
             f"{len(self.initialised)} left at initialisation ({shares['initialised']:.1%}); "
             f"{len(self.dropped)} dropped ({shares[DROPPED]:.1%} of the file's)"
         ]
+        lines += [f"  {note}" for note in self.notes]
         if self.loaded:
             lines.append(f"  loaded: {_grouped(self.loaded)}")
         lines += [

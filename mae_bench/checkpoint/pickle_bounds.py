@@ -5,6 +5,7 @@ copy: a few bytes can then ask for any amount of memory, or name a key that take
 """
 
 import pickletools
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from typing import IO, Any
 
 # Instructions. A pickle needs about 30 for a tensor; each can make an object of some 100 bytes.
@@ -34,12 +35,20 @@ class _Sized:
         self.text, self.rest = text, rest
 
 
-def find_excess(stream: IO[bytes], limit: int) -> str | None:
+def python3_name(module: str, name: str) -> str:
+    """Dotted name of a class or function, which old pickles may name as Python 2 did."""
+    if (module, name) in NAME_MAPPING:
+        return ".".join(NAME_MAPPING[module, name])
+    return f"{IMPORT_MAPPING.get(module, module)}.{name}"
+
+
+def find_excess(stream: IO[bytes], limit: int, names: set[str]) -> str | None:
     """Why the next pickle of a stream is not to be loaded; None where it may be.
 
     Args:
         stream: left after the pickle, or where it goes too far.
         limit: bytes that one object may have, and all calls together may allocate.
+        names: gets the dotted names of the classes and functions that the pickle asks for.
 
     Raises:
         Exception: any, where the pickle is damaged.
@@ -52,11 +61,13 @@ def find_excess(stream: IO[bytes], limit: int) -> str | None:
         name = opcode.name
         if number >= MAX_INSTRUCTIONS:
             return "its pickle rebuilds far more objects than a checkpoint has tensors"
-        if name == "GLOBAL" and argument in REFUSED:
-            return (
-                f"holds more than tensors ({argument.replace(' ', '.')}), and reading that could "
-                "take any amount of memory; save the model's state_dict() alone"
-            )
+        if name == "GLOBAL":
+            if argument in REFUSED:
+                return (
+                    f"holds more than tensors ({argument.replace(' ', '.')}), and reading that "
+                    "could take any amount of memory; save the model's state_dict() alone"
+                )
+            names.add(python3_name(*argument.split(" ", 1)))
         if name in PUTTING:
             memo[len(memo) if argument is None else int(argument)] = stack[-1]
         elif name in GETTING:

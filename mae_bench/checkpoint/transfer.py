@@ -12,13 +12,13 @@ from mmengine.logging import print_log
 from mmengine.model.weight_init import update_init_info
 from torch import Tensor, nn
 
-from ..distributed import unwrap
 from ..registry import WEIGHT_INITIALIZERS
-from .adapters import metadata_heads, read_any
-from .fit import DOCS, OFFSET_TABLES, RELATIVE_TABLE, fit_tensor, position_grid
-from .format import CheckpointMetadata, load_checkpoint, save_checkpoint
+from .describe import metadata_heads
+from .fit import DOCS, OFFSET_TABLES, RELATIVE_TABLE, fit_tensor
+from .format import CheckpointMetadata
 from .loading_report import LoadingReport, make_report
 from .names import ENCODER, visible_architecture, visible_options
+from .reader import Checkpoint, read_checkpoint
 from .variants import is_layer_scale, match_variants
 
 # Of a backbone's tensors, those that belong to transfer and may start afresh.
@@ -27,7 +27,7 @@ MAY_START_AFRESH = re.compile(rf"fc_norm\.|(.*\.)?({RELATIVE_TABLE}|{'|'.join(OF
 
 def load_backbone(
     backbone: nn.Module,
-    source: str | Path | Mapping[str, Tensor],
+    source: str | Path | Checkpoint | Mapping[str, Tensor],
     allow_unfilled: Sequence[str] = (),
 ) -> LoadingReport:
     """Load a checkpoint into a backbone.
@@ -41,25 +41,55 @@ def load_backbone(
 
     Args:
         backbone: module with timm's parameter names.
-        source: a checkpoint, a plain file of tensors under the same names, a file of a foreign
-            format (``adapters/``), or tensors under the same names.
+        source: a file of any format that we read, what :func:`read_checkpoint` made of one, or
+            tensors under the same names.
         allow_unfilled: names in the backbone, of tensors or of modules, that may stay at
             initialisation, because the file lacks them or has them in another shape.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a bad file (see ``read_any``), a tensor of the backbone that the file does
-            not fill, a tensor of another shape, a tensor of the encoder that the backbone lacks,
-            or another number of heads. The backbone is then as it was.
+        ValueError: a bad file (see ``read_checkpoint``), a tensor of the backbone that the file
+            does not fill, a tensor of another shape, a tensor of the encoder that the backbone
+            lacks, or another number of heads. The backbone is then as it was.
     """
-    metadata: CheckpointMetadata | None = None
-    left_out: dict[str, int] = {}
-    state = backbone.state_dict()
     if isinstance(source, Mapping):
-        where, tensors = "tensors", dict(source)
-    else:
-        where = str(source)
-        tensors, metadata, left_out = read_any(source, state)
+        return fill_backbone(backbone, "tensors", source, None, allow_unfilled)
+    checkpoint = source if isinstance(source, Checkpoint) else read_checkpoint(source)
+    tensors, metadata, left_out = checkpoint.fit(backbone.state_dict())
+    return fill_backbone(
+        backbone,
+        str(checkpoint.path),
+        tensors,
+        metadata,
+        allow_unfilled,
+        left_out,
+        checkpoint.notes,
+    )
+
+
+def fill_backbone(
+    backbone: nn.Module,
+    where: str,
+    tensors: Mapping[str, Tensor],
+    metadata: CheckpointMetadata | None,
+    allow_unfilled: Sequence[str] = (),
+    left_out: Mapping[str, int] | None = None,
+    notes: Sequence[str] = (),
+) -> LoadingReport:
+    """Put tensors under a backbone's names into it; see :func:`load_backbone`.
+
+    Args:
+        backbone: module with timm's parameter names.
+        where: the file, for errors and report.
+        tensors: under the backbone's names, and others beside.
+        metadata: what is known of them.
+        allow_unfilled: names that may stay at initialisation.
+        left_out, notes: for the report.
+
+    Raises:
+        ValueError: as :func:`load_backbone`.
+    """
+    state = backbone.state_dict()
     for name in allow_unfilled:
         if not any(_is_within(key, name) for key in state):
             raise ValueError(f"allow_unfilled: the backbone has no tensor or module named {name!r}")
@@ -70,7 +100,7 @@ def load_backbone(
         return allowed or neutral or MAY_START_AFRESH.match(key) is not None
 
     try:
-        _check_heads(backbone, metadata)
+        check_heads(backbone, metadata)
         tensors, folded = match_variants(tensors, state)
         _check_names(
             [key for key in state if key not in tensors and not may_stay(key)], tensors, state
@@ -81,83 +111,16 @@ def load_backbone(
             if fitted.shape == state[key].shape:
                 new[key] = fitted
             elif not any(_is_within(key, name) for name in allow_unfilled):
-                raise ValueError(_describe_mismatch(key, fitted, tensors, state))
+                raise ValueError(describe_mismatch(key, fitted, tensors, state))
     except ValueError as error:
         raise ValueError(f"{where}: {error}; the model was not changed") from None
 
     backbone.load_state_dict(new, strict=False)
     changed = [key for key in new if new[key] is not tensors[key]]
     report = make_report(where, tensors, state, new, changed, left_out)
-    return replace(report, folded=folded)
-
-
-def load_model(model: nn.Module, path: str | Path) -> LoadingReport:
-    """Load a whole model, backbone, neck and heads, that was exported from one of the same config.
-
-    Args:
-        model: has a ``backbone``, whose names carry no prefix in the file.
-        path: checkpoint of this format.
-
-    Returns:
-        the report, which ``model.backbone.loading_report`` keeps too.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: a bad file, or names or shapes that are not exactly the model's. The model is
-            then as it was.
-    """
-    inner = unwrap(model)
-    stored, _ = load_checkpoint(path)
-    # The preprocessor's mean and std belong to the config, not to what was learned.
-    state = {k: v for k, v in inner.state_dict().items() if not k.startswith("data_preprocessor.")}
-    tensors = {
-        f"backbone.{name}" if f"backbone.{name}" in state else name: tensor
-        for name, tensor in stored.items()
-    }
-    missing = [key for key in state if key not in tensors]
-    extra = [key for key in tensors if key not in state]
-    if missing or extra:
-        raise ValueError(
-            f"{path}: is of another model: lacks {_first(missing)}; has besides {_first(extra)}; "
-            "use the config it was trained with; the model was not changed"
-        )
-    for key, tensor in tensors.items():
-        if tensor.shape != state[key].shape:
-            raise ValueError(
-                f"{path}: {_describe_mismatch(key, tensor, tensors, state)}; the model was not "
-                "changed"
-            )
-    inner.load_state_dict(tensors, strict=False)
-    report = make_report(str(path), tensors, state, tensors, [])
-    _keep_report(inner.backbone, report)
+    report = replace(report, folded=folded, notes=list(notes))
+    backbone.__dict__["loading_report"] = report
     return report
-
-
-def export_model(model: nn.Module, path: str | Path, metadata: CheckpointMetadata) -> None:
-    """Write a model, the way :func:`load_model` and :func:`load_backbone` read it.
-
-    Backbone tensors have their own (timm's) names; those of decoder, neck and heads keep the name
-    of their module as prefix, so one file serves any later task and a test of this one.
-
-    Raises:
-        ValueError: the metadata has another patch size or grid than the backbone, or see
-            ``save_checkpoint``.
-    """
-    inner = unwrap(model)
-    tensors = {
-        name.removeprefix("backbone."): tensor
-        for name, tensor in inner.state_dict().items()
-        if not name.startswith("data_preprocessor.")
-    }
-    patch_size = visible_architecture(tensors).get("patch_size", metadata.patch_size)
-    if patch_size != metadata.patch_size:
-        raise ValueError(
-            f"{path}: the metadata says patch_size {metadata.patch_size}, the backbone has "
-            f"{patch_size}: correct the metadata"
-        )
-    if "pos_embed" in tensors:
-        position_grid(tensors["pos_embed"].shape[1], metadata, metadata.grid)
-    save_checkpoint(path, tensors, metadata)
 
 
 @WEIGHT_INITIALIZERS.register_module()
@@ -170,11 +133,19 @@ class PretrainedBackbone:
     Args:
         checkpoint: file, see :func:`load_backbone`.
         allow_unfilled: names that may stay at initialisation.
+        key, prefix: of :func:`read_checkpoint`.
     """
 
-    def __init__(self, checkpoint: str | Path, allow_unfilled: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        checkpoint: str | Path,
+        allow_unfilled: Sequence[str] = (),
+        key: str | None = None,
+        prefix: str | None = None,
+    ) -> None:
         self.checkpoint = checkpoint
         self.allow_unfilled = allow_unfilled
+        self.key, self.prefix = key, prefix
 
     def __call__(self, module: nn.Module) -> None:
         """Load into ``module``, the backbone that holds the ``init_cfg``.
@@ -182,28 +153,25 @@ class PretrainedBackbone:
         Raises:
             FileNotFoundError, ValueError: as :func:`load_backbone`.
         """
-        report = load_backbone(module, self.checkpoint, self.allow_unfilled)
+        read = read_checkpoint(self.checkpoint, self.key, self.prefix)
+        report = load_backbone(module, read, self.allow_unfilled)
         print_log(report.summary(), logger="current")
-        _keep_report(module, report)
         # MMEngine keeps this table during init_weights only, to log where each parameter is from.
         if hasattr(module, "_params_init_info"):
             update_init_info(module, init_info=f"PretrainedBackbone: loaded {self.checkpoint}")
-
-
-def _keep_report(backbone: nn.Module, report: LoadingReport) -> None:
-    backbone.__dict__["loading_report"] = report
 
 
 def _is_within(key: str, name: str) -> bool:
     return key == name or key.startswith(f"{name}.")
 
 
-def _first(names: Sequence[str]) -> str:
+def first_names(names: Sequence[str]) -> str:
+    """The first three names and how many more there are; "nothing" where there is none."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return (", ".join(names[:3]) or "nothing") + more
 
 
-def _check_heads(backbone: nn.Module, metadata: CheckpointMetadata | None) -> None:
+def check_heads(backbone: nn.Module, metadata: CheckpointMetadata | None) -> None:
     """Heads do not show in any shape, so another number of them would pass unnoticed."""
     stored = metadata_heads(metadata) if metadata else None
     wanted = getattr(backbone, "num_heads", None)
@@ -221,18 +189,18 @@ def _check_names(
     differences = _differences(tensors, state)
     if missing and all(map(is_layer_scale, missing)):
         raise ValueError(
-            f"{len(missing)} tensors not filled: {_first(missing)}; the file has no layer scale: "
-            "set layer_scale_init to None, or to 1, which leaves the function as it is"
+            f"{len(missing)} tensors not filled: {first_names(missing)}; the file has no layer "
+            "scale: set layer_scale_init to None, or to 1, which leaves the function as it is"
         )
     if missing:
         # A decoder repeats the encoder's names: only where all names are strange is it a prefix.
         strange = not any(key in state for key in tensors)
         cause = _prefix_cause(missing[0], tensors) if strange else differences
         cause = cause or (
-            f"the file has {_first(list(tensors))}: give its tensors timm's names ({DOCS}), or "
-            "allow those by name with allow_unfilled"
+            f"the file has {first_names(list(tensors))}: give its tensors timm's names ({DOCS}), "
+            "or allow those by name with allow_unfilled"
         )
-        raise ValueError(f"{len(missing)} tensors not filled: {_first(missing)}; {cause}")
+        raise ValueError(f"{len(missing)} tensors not filled: {first_names(missing)}; {cause}")
     if unknown:
         built = visible_options(state)
         options = {k: v for k, v in visible_options(tensors).items() if v != built.get(k)}
@@ -241,7 +209,7 @@ def _check_names(
             "build the model with the options the checkpoint was trained with"
             + (f": {trained_with}" if trained_with else "")
         )
-        raise ValueError(f"the model has no place for {_first(unknown)}; {cause}")
+        raise ValueError(f"the model has no place for {first_names(unknown)}; {cause}")
 
 
 def _prefix_cause(missing: str, tensors: Mapping[str, Tensor]) -> str:
@@ -264,8 +232,9 @@ def _differences(tensors: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> 
     )
 
 
-def _describe_mismatch(
+def describe_mismatch(
     key: str, tensor: Tensor, tensors: Mapping[str, Tensor], state: Mapping[str, Tensor]
 ) -> str:
+    """Say that a tensor has another shape than the model's, and the likely cause."""
     cause = _differences(tensors, state) or "build the model with the checkpoint's architecture"
     return f"{key} is {tuple(tensor.shape)}, model needs {tuple(state[key].shape)}; {cause}"

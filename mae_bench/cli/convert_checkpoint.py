@@ -2,12 +2,12 @@
 
 tools/convert_checkpoint.py mae_pretrain_vit_base.pth mae_base.safetensors
 tools/convert_checkpoint.py mae_base.safetensors vit_mae.safetensors --to hf_vit_mae
+tools/convert_checkpoint.py run/epoch_40.pth epoch_40.safetensors --key ema_state_dict
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
-
-OURS = "mae_bench"
 
 
 def parse_args() -> argparse.Namespace:
@@ -18,7 +18,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("src", help="checkpoint to read; nothing in it is executed")
     parser.add_argument("dst", help="file to write; its suffix says how: .safetensors, .pth, .npz")
     parser.add_argument("--from", dest="source", help="format of SRC; detected when left out")
-    parser.add_argument("--to", default=OURS, help=f"format of DST (default: {OURS})")
+    parser.add_argument("--key", help="entry of SRC to take, dots between levels (default: found)")
+    parser.add_argument("--prefix", help="take names with this prefix, without it (default: found)")
+    parser.add_argument("--to", default="mae_bench", help="format of DST (default: mae_bench)")
     unseen = parser.add_argument_group("what a foreign SRC does not show, for our metadata")
     unseen.add_argument("--num-heads", type=int, help="default: by width, of our sizes")
     unseen.add_argument(
@@ -29,8 +31,10 @@ def parse_args() -> argparse.Namespace:
         choices=["imagenet", "half"],
         help="input mean and std: ImageNet's, or 0.5 (default: the format's, where it has one)",
     )
-    unseen.add_argument("--method", help="default: the format's")
-    unseen.add_argument("--data", help="default: the format's")
+    unseen.add_argument("--mean", type=float, nargs="+", help="input mean, on the scale 0..255")
+    unseen.add_argument("--std", type=float, nargs="+", help="its deviation, on the same scale")
+    unseen.add_argument("--method", help="how it was trained (default: unknown, or a guess)")
+    unseen.add_argument("--data", help="what it was trained on (default: unknown)")
     unseen.add_argument("--epochs", type=int)
     return parser.parse_args()
 
@@ -38,23 +42,11 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Read, convert, write, and say what became of every tensor."""
     args = parse_args()
-    from ..checkpoint.adapters import (
-        ADAPTERS,
-        Unseen,
-        describe,
-        import_file,
-        known_heads,
-        metadata_heads,
-    )
-    from ..checkpoint.adapters.foreign_file import write_foreign_file
-    from ..checkpoint.format import (
-        CheckpointSource,
-        is_safetensors,
-        load_checkpoint,
-        save_checkpoint,
-        stored_metadata,
-    )
-    from ..files import sha256_of
+    from ..checkpoint.adapters import ADAPTERS
+    from ..checkpoint.adapters.writing import write_foreign_file
+    from ..checkpoint.describe import Unseen
+    from ..checkpoint.format import save_checkpoint
+    from ..checkpoint.reader import OURS, read_checkpoint
 
     names = [OURS, *ADAPTERS]
     for option, name in (("--from", args.source), ("--to", args.to)):
@@ -67,43 +59,36 @@ def main() -> None:
         num_heads=args.num_heads,
         img_size=None if not size else size[0] if len(size) == 1 else (size[0], size[1]),
         normalization=args.normalization,
+        mean=args.mean,
+        std=args.std,
         method=args.method,
         data=args.data,
         epochs=args.epochs,
     )
 
-    source = args.source
     path = Path(args.src)
     if Path(args.dst).exists() and path.exists() and path.samefile(args.dst):
         raise ValueError(f"{path}: SRC and DST are the same file: name another DST")
-    if source is None and is_safetensors(path) and stored_metadata(path) is not None:
-        source = OURS
-    dropped: list[str] = []
-    metadata = None
-    if source == OURS:
-        if args.to == OURS:
-            raise ValueError(f"{path}: is of our format already: name another with --to")
-        if unseen != Unseen():
-            raise ValueError(f"{path}: is of our format and says what these options would")
-        tensors, metadata = load_checkpoint(path)
-        heads: int | None = metadata_heads(metadata)
-    else:
-        adapter, imported = import_file(path, ADAPTERS.get(source) if source else None)
-        source = adapter.name
-        tensors, dropped = imported.tensors, list(imported.dropped)
-        heads = unseen.num_heads or known_heads(adapter, imported)
-        if args.to == OURS:
-            origin = CheckpointSource(path.name, sha256_of(path), adapter.name)
-            try:
-                metadata = describe(adapter, imported, origin, unseen)
-            except ValueError as error:
-                raise ValueError(f"{path}: {error}") from None
+    adapter = ADAPTERS[args.source] if args.source not in (None, OURS) else None
+    checkpoint = read_checkpoint(path, args.key, args.prefix, adapter)
+    stated = checkpoint.stated
+    if args.source == OURS and not stated:
+        raise ValueError(f"{path}: has no metadata of {OURS}: leave out --from")
+    if stated and unseen != Unseen():
+        raise ValueError(f"{path}: is of our format and says what these options would")
+    if stated and args.to == OURS and not checkpoint.adapter:
+        raise ValueError(f"{path}: is of our format already: name another with --to")
+    if not stated and not checkpoint.adapter:
+        raise ValueError(f"{path}: {checkpoint.unknown_format()}")
 
+    tensors, left_out, _ = checkpoint.imported
+    dropped = list(left_out)
     if args.to == OURS:
-        assert metadata is not None
+        metadata = replace(checkpoint.describe(unseen), source=checkpoint.source)
         save_checkpoint(args.dst, tensors, metadata)
         written = len(tensors)
     else:
+        heads = unseen.num_heads or checkpoint.num_heads
         try:
             exported = ADAPTERS[args.to].from_ours(tensors, heads)
         except ValueError as error:
@@ -111,18 +96,20 @@ def main() -> None:
         write_foreign_file(args.dst, exported.tensors, ADAPTERS[args.to])
         written, dropped = len(exported.tensors), dropped + exported.dropped
 
-    print(f"{path} ({source}) -> {args.dst} ({args.to}): {written} tensors")
+    print(f"{path} ({checkpoint.format}) -> {args.dst} ({args.to}): {written} tensors")
+    for note in checkpoint.notes:
+        print(note)
     print(f"dropped: {_shortened(dropped) or 'nothing'}")
-    if metadata and args.to == OURS:
+    if args.to == OURS:
         print(
             f"architecture: {metadata.architecture}\ninput mean {metadata.mean}, "
             f"std {metadata.std}, on the scale 0..255\nmethod {metadata.method}, "
             f"data {metadata.data}, epochs {metadata.epochs or 'unknown'}"
         )
-    elif metadata:
+    elif stated:
         print(
-            f"not held by {args.to}: input mean {metadata.mean}, std {metadata.std} on the scale "
-            f"0..255, method {metadata.method}, data {metadata.data}"
+            f"not held by {args.to}: input mean {stated.mean}, std {stated.std} on the scale "
+            f"0..255, method {stated.method}, data {stated.data}"
         )
 
 

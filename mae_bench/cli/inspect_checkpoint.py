@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import argparse
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from ..checkpoint.format import CheckpointMetadata
+    from ..checkpoint.reader import Checkpoint
 
 
 def parse_args() -> argparse.Namespace:
@@ -19,6 +17,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "file", help="checkpoint of any format that docs/checkpoint_format.md lists"
     )
+    parser.add_argument("--key", help="entry of the file to take, dots between levels")
+    parser.add_argument("--prefix", help="take names with this prefix, without it")
     return parser.parse_args()
 
 
@@ -28,26 +28,17 @@ def main() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ..checkpoint.adapters.foreign_file import read_foreign_file
-    from ..checkpoint.format import is_safetensors, load_checkpoint, stored_metadata
-    from ..checkpoint.names import visible_architecture
-    from ..files import sha256_of
+    from ..checkpoint.reader import read_checkpoint
 
-    path = Path(args.file)
-    ours = is_safetensors(path) and stored_metadata(path) is not None
+    checkpoint = read_checkpoint(args.file, args.key, args.prefix)
     about = Table(show_header=False, box=None)
     about.add_column()
     about.add_column(overflow="fold")  # a long value goes on in the next line, never cut
-    if ours:
-        tensors, metadata = load_checkpoint(path)
-        rows = _ours(metadata) | {"seen in shapes": _pairs(visible_architecture(tensors))}
-    else:
-        tensors = read_foreign_file(path)
-        rows = _foreign(tensors)
     about.add_row("file", args.file)
-    about.add_row("SHA-256", sha256_of(path))
-    for name, value in rows.items():
+    about.add_row("SHA-256", checkpoint.sha256)
+    for name, value in _describe(checkpoint).items():
         about.add_row(name, value or "no ViT")
+    tensors = checkpoint.stored
     total = sum(tensor.numel() for tensor in tensors.values())
     about.add_row("tensors", f"{len(tensors)}, {total:,} parameters")
 
@@ -86,38 +77,38 @@ def _ours(metadata: CheckpointMetadata) -> dict[str, str]:
     }
 
 
-def _foreign(tensors: dict[str, Tensor]) -> dict[str, str]:
-    """Rows of any other file: its format by names, and what shapes and format tell."""
-    from ..checkpoint.adapters import candidates, known_heads
+def _describe(checkpoint: Checkpoint) -> dict[str, str]:
+    """What the file says of its model, or what format, names and shapes tell."""
     from ..checkpoint.adapters.tensors import square_grid
     from ..checkpoint.names import visible_architecture
 
-    found = candidates(tensors)
-    if len(found) != 1:
-        names = ", ".join(adapter.name for adapter in found)
-        known = f"of names that {names} share" if found else "unknown"
-        return {"format": known, "seen in shapes": _pairs(visible_architecture(tensors))}
-    (adapter,) = found
+    read = {"read": "; ".join(checkpoint.notes)} if checkpoint.notes else {}
+    if checkpoint.stated:
+        seen = _pairs(visible_architecture(checkpoint.imported.tensors))
+        return {**_ours(checkpoint.stated), "seen in shapes": seen, **read}
+    adapter = checkpoint.adapter
+    if adapter is None:
+        seen = _pairs(visible_architecture(checkpoint.stored))
+        return {"format": "unknown", "seen in shapes": seen, **read}
     try:
-        imported = adapter.to_ours(tensors)
+        tensors, dropped, in_shapes = checkpoint.imported
     except ValueError as error:
-        return {"format": adapter.name, "cannot be used": str(error)}
-    seen: dict[str, object] = dict(visible_architecture(imported.tensors))
-    positions = imported.tensors.get("pos_embed")
+        return {"format": adapter.name, "cannot be used": str(error), **read}
+    shapes: dict[str, object] = dict(visible_architecture(tensors))
+    positions = tensors.get("pos_embed")
     side = square_grid(positions.shape[1]) if positions is not None and positions.ndim == 3 else 0
-    if side and "patch_size" in seen:
-        seen["img_size"] = side * visible_architecture(imported.tensors)["patch_size"]
-    heads = known_heads(adapter, imported)
-    source = "seen in shapes" if imported.num_heads else "by width"
+    if side and "patch_size" in shapes:
+        shapes["img_size"] = side * visible_architecture(tensors)["patch_size"]
+    heads, source = checkpoint.num_heads, "seen in shapes" if in_shapes else "by width"
     return {
         "format": adapter.name,
-        "seen in shapes": _pairs(seen),
+        "seen in shapes": _pairs(shapes),
         "heads": f"{heads}, {source}" if heads else "unknown: --num-heads when converting",
         "input mean, std": adapter.normalization or "unknown: --normalization when converting",
-        "method": adapter.method,
-        "data": adapter.data,
-        "left out": ", ".join(list(imported.dropped)[:5]) + " …" * (len(imported.dropped) > 5)
-        or "nothing",
+        "method": checkpoint.facts["method"],
+        "data": checkpoint.facts["data"],
+        "left out": ", ".join(list(dropped)[:5]) + " …" * (len(dropped) > 5) or "nothing",
+        **read,
     }
 
 

@@ -16,8 +16,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "checkpoint",
         nargs="?",
-        help="checkpoint.safetensors that training exported; with the configs for other libraries' "
-        "models, their file, or none for a timm model with its own weights",
+        help="a whole model with its heads: what training exported, epoch_N.pth, or another "
+        "library's file; none for a timm model with its own weights",
     )
     parser.add_argument("--out", help="record to write; record.json in the work directory")
     parser.add_argument("--work-dir", help="where logs and pictures go; below work_dirs")
@@ -32,15 +32,14 @@ def main() -> None:
     """Load the whole model, head included, and test it."""
     args = parse_args()
     from mmengine.dist import is_main_process
-    from mmengine.runner import Runner
 
-    from ..checkpoint.transfer import load_model
     from ..config.load import load_config
     from ..evaluation.robustness import RobustnessLoop
     from ..results.robustness_page import print_table
     from ..training import launch
-    from ..training.hooks.run_card import unwrap
+    from ..training.runner import TrainRunner
     from ..training.settings import default_folder
+    from ..training.start import find_tested
 
     cfg = load_config(args.config, args.cfg_options)
     cfg.work_dir = args.work_dir or default_folder(
@@ -48,7 +47,6 @@ def main() -> None:
     )
     cfg.launcher = args.launcher
     cfg.record_file = args.out
-    cfg.checkpoint_file = args.checkpoint
     # A test has nothing to train with, even where it is the test of a training config.
     for key in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"):
         cfg[key] = None
@@ -60,16 +58,12 @@ def main() -> None:
             "model.pretrained=True"
         )
     launch.check_data_folders(cfg)
-    launch.check_record_file(cfg)
+    start = None if args.checkpoint is None else find_tested(cfg, args.checkpoint)
+    launch.check_record_file(cfg, start.sha256 if start else None)
     with launch.hold(cfg):
-        runner = Runner.from_cfg(cfg)
-        if args.checkpoint is not None:
-            # Models of other libraries read their own files.
-            load_weights = getattr(unwrap(runner.model), "load_weights", None)
-            if load_weights is not None:
-                load_weights(args.checkpoint)
-            else:
-                load_model(runner.model, args.checkpoint)
+        runner = TrainRunner.from_cfg(cfg, start)
+        if start:
+            start.load_into(runner.model)
         metrics = runner.test()
     if isinstance(runner.test_loop, RobustnessLoop) and is_main_process():
         loop = runner.test_loop

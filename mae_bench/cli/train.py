@@ -46,10 +46,8 @@ def main() -> None:
     cfg = load_config(args.config, args.cfg_options)
     cfg.work_dir = args.work_dir or default_folder(args.config, args.cfg_options, args.checkpoint)
     cfg.launcher = args.launcher
-    if args.checkpoint:
-        launch.initialise_backbone(cfg, args.checkpoint)
     if args.amp:
         launch.use_mixed_precision(cfg, args.amp)
     if args.fsdp:
         launch.use_fully_sharded(cfg)
-    launch.run(cfg, args.resume, args.extend)
+    launch.run(cfg, args.resume, args.extend, args.checkpoint)

@@ -26,7 +26,7 @@ from ..datasets.robustness_sets import (
     RobustnessSets,
 )
 from ..distributed import unwrap
-from ..files import sha256_of, write_json_atomic
+from ..files import write_json_atomic
 from ..registry import LOOPS
 from ..run_folder import ROBUSTNESS_NAME
 from .corruption_error import corruption_metrics
@@ -131,7 +131,7 @@ class RobustnessLoop(BaseLoop):
         self.data_counts = self.dataset.counts()
         self.digests = {part.name: part.digest() for part in self.all_parts}
         self.state_file = Path(runner.work_dir, ROBUSTNESS_NAME)
-        self.identity = run_identity(runner.cfg)
+        self.identity = run_identity(runner.cfg, runner.start and runner.start.sha256)
         self.done = self._read_state()
         self.dataset.keep({part.name for part in self.all_parts} - set(self.done))
         self.dataset.prepare()
@@ -244,14 +244,19 @@ class RobustnessLoop(BaseLoop):
         self.runner.cfg.reproduces = entries
 
 
-def run_identity(cfg: Config) -> str:
-    """Hash of what decides the numbers: model, data, loop and checkpoint; no batch or workers."""
+def run_identity(cfg: Config, checkpoint: str | None) -> str:
+    """Hash of what decides the numbers: model, data, loop and checkpoint; no batch or workers.
+
+    Args:
+        cfg: resolved.
+        checkpoint: SHA-256 of the file that the model is from, or None.
+    """
     resolved = cfg.to_dict()
     deciding = [
         resolved.get("model"),
         resolved.get("test_dataloader", {}).get("dataset"),
         resolved.get("test_cfg"),
-        sha256_of(cfg.checkpoint_file) if cfg.get("checkpoint_file") else None,
+        checkpoint,
     ]
     text = json.dumps(deciding, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -19,8 +19,7 @@ from timm.data import resolve_model_data_config
 from timm.models import clean_state_dict
 from torch import Tensor, nn
 
-from ..checkpoint.adapters.foreign_file import read_foreign_file
-from ..checkpoint.format import is_safetensors, load_checkpoint, stored_metadata
+from ..checkpoint.reader import Checkpoint
 from ..datasets.eval_transform import EvalTransform, PipelineTransform, timm_transform
 from ..registry import MODELS
 
@@ -71,15 +70,13 @@ class TimmModel(TimmClassifier):
             )
         )
 
-    def load_weights(self, path: str | Path) -> None:
+    def load_weights(self, checkpoint: Checkpoint) -> None:
         """Load a checkpoint with timm's names, of any library that trains timm's models.
 
         Raises:
-            FileNotFoundError: no such file.
-            ValueError: a bad file, or names or shapes that are not the model's.
+            ValueError: names or shapes that are not the model's.
         """
-        tensors = clean_state_dict(_read_tensors(path))
-        _load_exactly(self.model, tensors, path)
+        _load_exactly(self.model, clean_state_dict(checkpoint.stored), checkpoint.path)
 
 
 def _check_timm_name(name: str) -> None:
@@ -126,7 +123,7 @@ def mmpretrain_model(config: str) -> nn.Module:
     model = MMPRETRAIN_MODELS.build(cfg.model)
     steps = [step for step in loader.dataset.pipeline if not _loads_or_packs(step)]
     model.eval_transform = PipelineTransform(steps)
-    model.load_weights = lambda file: _load_exactly(model, _read_tensors(file), file)
+    model.load_weights = lambda read: _load_exactly(model, read.stored, read.path)
     return model
 
 
@@ -134,13 +131,6 @@ def _loads_or_packs(step: Mapping[str, Any]) -> bool:
     kind = step["type"]
     name = kind if isinstance(kind, str) else kind.__name__
     return name.split(".")[-1] in ("LoadImageFromFile", "PackInputs")
-
-
-def _read_tensors(file: str | Path) -> dict[str, Tensor]:
-    path = Path(file)
-    if is_safetensors(path) and stored_metadata(path) is not None:
-        return load_checkpoint(path)[0]
-    return dict(read_foreign_file(path))
 
 
 def _load_exactly(model: nn.Module, tensors: Mapping[str, Tensor], path: str | Path) -> None:

@@ -1,4 +1,4 @@
-"""From a checked config to a run: checkpoint, precision, sharding, and its work directory."""
+"""From a checked config to a run: precision, sharding, and its work directory."""
 
 import inspect
 from collections.abc import Iterator
@@ -10,35 +10,16 @@ from mmengine.hooks import EMAHook
 from mmengine.runner import Runner
 
 from ..attempt import held
-from ..checkpoint.continued import PretrainedAutoencoder
 from ..distributed import starts_first
-from ..files import read_json, sha256_of
-from ..models import MAE
+from ..files import read_json
 from ..registry import HOOKS
 from ..run_folder import RECORD_NAME, clear_remains
 from .resuming import RunIdentity
 from .runner import TrainRunner
 from .settings import is_free
+from .start import find_start
 
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
-
-
-def initialise_backbone(cfg: Config, checkpoint: str | Path) -> None:
-    """Make the model's backbone start from a checkpoint file of any format that we read.
-
-    Raises:
-        FileNotFoundError: no such file.
-    """
-    if not Path(checkpoint).is_file():
-        raise FileNotFoundError(f"{checkpoint}: no such checkpoint file")
-    if inspect.isclass(cfg.model.type) and issubclass(cfg.model.type, MAE):
-        # Pre-training goes on with the decoder too, where the file has one.
-        cfg.model.init_cfg = dict(type=PretrainedAutoencoder, checkpoint=str(checkpoint))
-    else:
-        cfg.model.backbone.init_cfg = dict(
-            type="mae_bench.PretrainedBackbone", checkpoint=str(checkpoint)
-        )
-    cfg.checkpoint_file = str(checkpoint)
 
 
 def use_mixed_precision(cfg: Config, dtype: str = "auto") -> None:
@@ -88,13 +69,19 @@ def use_fully_sharded(cfg: Config) -> None:
     cfg.fsdp = True
 
 
-def run(cfg: Config, resume: bool = False, extend: bool = False) -> Runner:
+def run(
+    cfg: Config,
+    resume: bool = False,
+    extend: bool = False,
+    checkpoint: str | Path | None = None,
+) -> Runner:
     """Train what a config says, in a work directory that no other process is at.
 
     Args:
         cfg: checked, with ``work_dir`` and ``launcher``.
         resume: go on where the last start in that directory stopped, if there was one.
         extend: go on with another length of the schedule.
+        checkpoint: what the backbone starts from, see ``find_start``.
 
     Returns:
         the runner, after training.
@@ -105,21 +92,22 @@ def run(cfg: Config, resume: bool = False, extend: bool = False) -> Runner:
     """
     check_data_folders(cfg)
     cfg.resume = resume or extend
-    identity = RunIdentity(cfg, cfg.resume, extend)
+    start = find_start(cfg, checkpoint)
+    identity = RunIdentity(cfg, cfg.resume, extend, start)
     with hold(cfg):
         identity.check_directory()  # once more: another process may just have left it
-        runner = TrainRunner.from_cfg(cfg)
+        runner = TrainRunner.from_cfg(cfg, start)
         runner.register_hook(identity)
         runner.train()
     return runner
 
 
-def check_record_file(cfg: Config) -> None:
+def check_record_file(cfg: Config, checkpoint: str | None) -> None:
     """Refuse to evaluate where the record would take the place of another run's.
 
     Args:
-        cfg: of a test, with ``record_file`` (None: in the work directory), ``checkpoint_file`` and
-            ``overrides``.
+        cfg: of a test, with ``record_file`` (None: in the work directory) and ``overrides``.
+        checkpoint: SHA-256 of the file that is tested, or None.
 
     Raises:
         ValueError: the record there is of a training, another checkpoint or other overrides; or
@@ -133,7 +121,7 @@ def check_record_file(cfg: Config) -> None:
         return
     record = read_json(path)
     stated = (record.get("checkpoint") or {}).get("sha256")
-    if stated != (cfg.checkpoint_file and sha256_of(cfg.checkpoint_file)):
+    if stated != checkpoint:
         raise ValueError(f"{path}: is the record of another checkpoint; {fix}")
     if record.get("exported"):
         raise ValueError(f"{path}: is the record of a training; {fix}")

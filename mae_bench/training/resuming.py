@@ -16,9 +16,10 @@ from mmengine.runner import Runner
 
 from ..datasets.identity import data_identity, differences
 from ..distributed import same_everywhere, starts_first
-from ..files import read_json, sha256_of, write_json_atomic
+from ..files import read_json, write_json_atomic
 from ..run_folder import RUN_NAME, training_states
 from .settings import DATA_PATHS, VALIDATION, check_settings, matches, settings
+from .start import Start
 
 STATE_KEY = "mae_bench_run"  # in MMEngine's checkpoints
 
@@ -30,6 +31,7 @@ class RunIdentity(Hook):
         cfg: of the run, with its ``work_dir``.
         resume: whether a run may be there already.
         extend: whether its schedule may be another.
+        start: what the run starts from.
 
     Raises:
         ValueError: the directory belongs to another run, or to this one and ``resume`` is not set;
@@ -40,15 +42,20 @@ class RunIdentity(Hook):
     # before SaveCheckpoint, which looks for what to resume from
     priority = "VERY_HIGH"
 
-    def __init__(self, cfg: Config, resume: bool = False, extend: bool = False) -> None:
+    def __init__(
+        self,
+        cfg: Config,
+        resume: bool = False,
+        extend: bool = False,
+        start: Start | None = None,
+    ) -> None:
         self.work_dir = Path(cfg.work_dir)
         self.resume, self.extend = resume, extend
         self.settings = settings(cfg)
         self.first = starts_first(cfg.get("launcher", "none"))
-        checkpoint = cfg.get("checkpoint_file")
         self.checkpoint: dict[str, str] | None = None
-        if checkpoint and self.first:
-            self.checkpoint = {"file": str(checkpoint), "sha256": sha256_of(checkpoint)}
+        if start and self.first:
+            self.checkpoint = {"file": start.file, "sha256": start.sha256}
         self.check_directory()
 
     def check_directory(self) -> None:

@@ -1,7 +1,9 @@
 """MMEngine's runner with what it lacks for large batches, sharded models and other machines."""
 
+from functools import partial
 from typing import Any
 
+from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.model import convert_sync_batchnorm
 from mmengine.optim import OptimWrapper
@@ -10,10 +12,24 @@ from torch import nn
 
 from .resuming import read_run
 from .sharding import GatherToValidate, keep_states_whole, shard_model
+from .start import Start
 
 
 class TrainRunner(Runner):
-    """MMEngine's runner, with accumulation in the learning rate and fully sharded models."""
+    """MMEngine's runner, with accumulation in the learning rate and fully sharded models.
+
+    Args:
+        start: what the weights are before training, or None: random.
+    """
+
+    def __init__(self, *args: Any, start: Start | None = None, **kwargs: Any) -> None:
+        self.start = start
+        super().__init__(*args, **kwargs)
+
+    @classmethod
+    def from_cfg(cls, cfg: Config, start: Start | None = None) -> "TrainRunner":
+        """Build from a config, see ``find_start``."""
+        return Runner.from_cfg.__func__(partial(cls, start=start), cfg)  # type: ignore[attr-defined]
 
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
         """Scale by the batch of an optimizer step: GPUs x batch_size x accumulation.
@@ -60,12 +76,17 @@ class TrainRunner(Runner):
             return super().wrap_model(model_wrapper_cfg, model)
         if self.cfg.get("sync_bn"):
             model = convert_sync_batchnorm(model, self.cfg.sync_bn)
-        super()._init_model_weights()  # initialisers and files know whole tensors only
+        self._initialise(model)  # initialisers and files know whole tensors only
         return shard_model(model)
 
     def _init_model_weights(self) -> None:
         if not self.fully_sharded:
-            super()._init_model_weights()
+            self._initialise(self.model)
+
+    def _initialise(self, model: nn.Module) -> None:
+        super()._init_model_weights()
+        if self.start:
+            self.start.load_into(model)
 
     def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
         """Build the optimizer, whose states are whole where they are saved."""

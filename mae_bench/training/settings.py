@@ -28,8 +28,6 @@ FREE = (
     *("default_hooks.checkpoint.*", "default_hooks.visualization.*"),
     *("custom_hooks.Draw*", "custom_hooks.ExportCheckpoint.kept_epochs"),
     *LOADING,
-    # the bytes of the file are compared
-    *("model.init_cfg.checkpoint", "model.backbone.init_cfg.checkpoint"),
 )
 # Where the data is: its identity is compared instead.
 DATA_PATHS = tuple(

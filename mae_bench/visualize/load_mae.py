@@ -6,8 +6,10 @@ import torch
 from mmengine.registry import init_default_scope
 from torch import Tensor
 
-from ..checkpoint.format import CheckpointMetadata, load_checkpoint
-from ..checkpoint.transfer import load_model
+from ..checkpoint.describe import Unseen
+from ..checkpoint.format import CheckpointMetadata
+from ..checkpoint.reader import read_checkpoint
+from ..checkpoint.whole_model import load_model
 from ..config.load import load_config
 from ..models.mae import MAE
 from ..registry import MODELS
@@ -19,7 +21,7 @@ def load_mae(path: str | Path, config: str | Path | None = None) -> tuple[MAE, i
     """Build the autoencoder of a checkpoint and load it, on the GPU where there is one.
 
     Args:
-        path: checkpoint of our format that holds a decoder.
+        path: checkpoint of any format that holds a decoder.
         config: pre-training config. Without one the paper's decoder and normalised pixels are
             taken, because heads and target do not show in a file.
 
@@ -30,7 +32,8 @@ def load_mae(path: str | Path, config: str | Path | None = None) -> tuple[MAE, i
         FileNotFoundError: no such checkpoint or config.
         ValueError: no decoder in the file, one that needs a config, or a config of another model.
     """
-    tensors, metadata = load_checkpoint(path)
+    checkpoint = read_checkpoint(path)
+    tensors, metadata = checkpoint.imported.tensors, checkpoint.describe(Unseen())
     if "decoder.embed.weight" not in tensors:
         raise ValueError(
             f"{path}: holds no decoder, so it reconstructs nothing; use the checkpoint that "
@@ -44,7 +47,7 @@ def load_mae(path: str | Path, config: str | Path | None = None) -> tuple[MAE, i
         model = MODELS.build(cfg.model)
         if not isinstance(model, MAE):
             raise ValueError(f"{config}: its model is a {type(model).__name__}, not MAE")
-    load_model(model, path)
+    load_model(model, checkpoint)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     size = metadata.img_size
     return model.to(device).eval(), size if isinstance(size, int) else min(size)

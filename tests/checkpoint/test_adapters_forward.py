@@ -18,8 +18,9 @@ from timm.models.vision_transformer import VisionTransformer as TimmViT
 from torch import nn
 from transformers import ViTConfig, ViTForImageClassification, ViTMAEConfig, ViTMAEForPreTraining
 
-from mae_bench.checkpoint.adapters import ADAPTERS, import_file, read_any
-from mae_bench.checkpoint.adapters.foreign_file import read_foreign_file, write_foreign_file
+from mae_bench.checkpoint.adapters import ADAPTERS
+from mae_bench.checkpoint.adapters.writing import write_foreign_file
+from mae_bench.checkpoint.reader import read_checkpoint
 from mae_bench.checkpoint.transfer import load_backbone
 from mae_bench.models import MAE, VisionTransformer
 from mae_bench.models.masking import Masking
@@ -90,12 +91,13 @@ def ours_from(path, **changes) -> VisionTransformer:
 
 def check_way_back(path, state: dict[str, torch.Tensor], name: str) -> None:
     """Foreign -> ours -> a foreign file -> exactly the tensors we began with."""
-    adapter, imported = import_file(path, ADAPTERS[name])
+    adapter = ADAPTERS[name]
+    imported = read_checkpoint(path, adapter=adapter).imported
     exported = adapter.from_ours(imported.tensors, HEADS)
     assert exported.dropped == []
     again = path.with_name("again" + (".npz" if adapter.npz else ".pth"))
     write_foreign_file(again, exported.tensors, adapter)
-    stored = read_foreign_file(again)
+    stored = read_checkpoint(again).stored
     assert set(stored) == set(state)
     for key, value in state.items():
         assert torch.equal(stored[key], value), key
@@ -142,7 +144,7 @@ def test_moco_v3(tmp_path):
     torch.save({"epoch": 300, "arch": "vit_base", "state_dict": wanted | rest}, path)
     with torch.no_grad():
         close(ours_from(path)(IMAGES)[0], model.forward_features(IMAGES))
-    assert set(read_any(path)[2]) == set(rest)
+    assert set(read_checkpoint(path).imported.dropped) == set(rest)
     check_way_back(path, wanted, "moco_v3")
 
 
@@ -166,7 +168,7 @@ def test_dino_training_file(tmp_path, name):
         "dino_student": (student, "student.module.backbone."),
     }[name]
     backbone = VisionTransformer(**BASE)
-    load_backbone(backbone, import_file(path, ADAPTERS[name])[1].tensors)
+    load_backbone(backbone, read_checkpoint(path, adapter=ADAPTERS[name]).imported.tensors)
     with torch.no_grad():
         close(backbone.eval()(IMAGES)[0], model.forward_features(IMAGES))
         close(ours_from(path)(IMAGES)[0], teacher.forward_features(IMAGES))  # without being told
@@ -181,7 +183,7 @@ def mae_inputs(noise: torch.Tensor, kept: int) -> Masking:
 def our_mae(path) -> MAE:
     """Our MAE, encoder and decoder from one file."""
     model = MAE(backbone=dict(type=VisionTransformer, **BASE), decoder=DECODER)
-    tensors = read_any(path)[0]
+    tensors = read_checkpoint(path).imported.tensors
     state = {
         name if name.startswith("decoder.") else f"backbone.{name}": tensor
         for name, tensor in tensors.items()
@@ -416,7 +418,7 @@ def test_a_shared_table_goes_to_mmsegmentation_as_one_for_each_block(tmp_path):
     )
     path = tmp_path / "c.pth"
     torch.save({"model": model.state_dict()}, path)
-    imported = import_file(path, ADAPTERS["beit"])[1]
+    imported = read_checkpoint(path, adapter=ADAPTERS["beit"]).imported
     exported = ADAPTERS["mmseg_beit"].from_ours(imported.tensors, HEADS).tensors
     peer = SegBEiT(**{**SEG, "out_indices": [DEPTH - 1]}, qv_bias=True)
     state = {key.removeprefix("backbone."): value for key, value in exported.items()}
@@ -442,7 +444,7 @@ def test_layer_scale_of_timm_and_for_those_without(tmp_path):
         close(ours_from(path)(IMAGES)[0], expected)
         close(ours_from(path, layer_scale_init=0.1)(IMAGES)[0], expected)
     check_way_back(path, model.state_dict(), "timm")
-    imported = import_file(path, ADAPTERS["timm"])[1]
+    imported = read_checkpoint(path, adapter=ADAPTERS["timm"]).imported
     exported = ADAPTERS["hf_vit"].from_ours(imported.tensors, HEADS)
     assert exported.dropped == []
     torch.save(exported.tensors, path)
@@ -504,7 +506,7 @@ def test_detectron2_with_windows(tmp_path):
     path = tmp_path / "c.pth"
     torch.save({"model": state}, path)
     check_way_back(path, state, "detectron2_vitdet")
-    metadata = read_any(path)[1]
+    metadata = read_checkpoint(path).metadata
     assert metadata.architecture["arch"]["num_heads"] == HEADS
     built = VisionTransformer(**metadata.architecture, output="maps", out_indices=[DEPTH - 1])
     load_backbone(built, path)
@@ -530,7 +532,7 @@ def test_jax(tmp_path):
         close(ours_from(path)(IMAGES)[0], features)
         expected = features[:, 0] @ ours["head.fc.weight"].T + ours["head.fc.bias"]
         close(model.forward_head(features), expected)
-    _, imported = import_file(path)
+    imported = read_checkpoint(path).imported
     assert imported.num_heads == HEADS
     assert set(imported.tensors) == set(ours)
     for key, value in ours.items():

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from mae_bench.checkpoint.adapters import ADAPTERS, import_file, read_any
-from mae_bench.checkpoint.adapters.foreign_file import read_foreign_file
+from mae_bench.checkpoint.adapters import ADAPTERS
+from mae_bench.checkpoint.reader import read_checkpoint
 from mae_bench.checkpoint.transfer import load_backbone
 from mae_bench.models import VisionTransformer
 
@@ -27,13 +27,13 @@ BOMB_MIB = 320
 
 READER = """
 import resource, sys
-from mae_bench.checkpoint.adapters import read_any
+from mae_bench.checkpoint.reader import read_checkpoint
 pages = int(open("/proc/self/statm").read().split()[0])
 limit = pages * resource.getpagesize() + (int(sys.argv[1]) << 20)
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 for path in sys.argv[3:]:
     try:
-        read_any(path)
+        read_checkpoint(path)
         print("read")
     except ValueError as error:
         print(error)
@@ -257,12 +257,12 @@ def test_tensors_that_no_model_computes_with(tmp_path, tensor, seen):
     path = tmp_path / "c.pth"
     torch.save({"norm.weight": tensor}, path)
     with pytest.raises(ValueError, match=rf"c\.pth: tensor norm\.weight \({seen}\)"):
-        read_any(path)
+        read_checkpoint(path)
 
 
 def test_a_pipe_is_no_file(tmp_path):
     with pytest.raises(ValueError, match="/dev/zero: is a device or a pipe"):
-        read_any("/dev/zero")
+        read_checkpoint("/dev/zero")
 
 
 @pytest.mark.parametrize("name", ADAPTERS)
@@ -288,7 +288,7 @@ def test_a_tensor_of_any_other_shape_ends_in_one_line(tmp_path, name):
                 refused += 1
                 assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
             try:
-                import_file(path, ADAPTERS[name])
+                _ = read_checkpoint(path, adapter=ADAPTERS[name]).imported
             except ValueError as error:
                 assert str(error).startswith(f"{path}: ") and "\n" not in str(error)
     assert refused > len(tensors) // 2
@@ -312,4 +312,4 @@ def test_training_file_of_mmengine_is_read_without_its_log(tmp_path):
     torch.save(content, path)
     data = path.read_bytes()
     assert b"HistoryBuffer" in data and b"numpy" in data
-    assert set(read_foreign_file(path)) == set(content["state_dict"])
+    assert set(read_checkpoint(path).stored) == set(content["state_dict"])

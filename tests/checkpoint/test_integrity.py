@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 from mae_bench.checkpoint.format import (
     CheckpointMetadata,
     load_checkpoint,
-    read_tensors,
     save_checkpoint,
 )
+from mae_bench.checkpoint.reader import read_checkpoint
 from mae_bench.files import sha256_of, write_json_atomic
 
 METADATA = CheckpointMetadata(
@@ -115,7 +115,7 @@ def test_flipped_bits_of_torch_files_change_no_weight(tmp_path):
     for position, changed in flips(content, 1):
         path.write_bytes(changed)
         try:
-            found = read_tensors(path)[0]
+            found = read_checkpoint(path).stored
         except ValueError as error:
             assert str(error).startswith(f"{path}: ")
             refused += 1

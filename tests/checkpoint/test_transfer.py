@@ -15,12 +15,9 @@ from timm.models.vision_transformer import VisionTransformer as TimmVisionTransf
 from torch import nn
 
 from mae_bench.checkpoint.format import CheckpointMetadata, load_checkpoint, save_checkpoint
-from mae_bench.checkpoint.transfer import (
-    PretrainedBackbone,
-    export_model,
-    load_backbone,
-    load_model,
-)
+from mae_bench.checkpoint.reader import read_checkpoint
+from mae_bench.checkpoint.transfer import PretrainedBackbone, load_backbone
+from mae_bench.checkpoint.whole_model import export_model, load_model, start_model
 from mae_bench.models import MAE, VisionTransformer
 from mae_bench.models.position import sincos_position_table
 from mae_bench.registry import MODELS
@@ -117,7 +114,7 @@ def test_we_load_timms_plain_file(tmp_path):
     torch.save({"state_dict": timm_model.state_dict(), "epoch": 9}, path)
     target = build(output="class_token")
     report = load_backbone(target, path)
-    assert sorted(report.dropped) == ["head.bias", "head.weight"]
+    assert sorted(report.dropped) == ["head.fc.bias", "head.fc.weight"]
     images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = timm_model.eval().forward_features(images)[:, 0]
@@ -587,3 +584,85 @@ def test_whole_model_refuses_another_model(tmp_path):
     with pytest.raises(ValueError, match=r"neck\.weight is \(2, 2\), model needs \(2, 3\)"):
         load_model(target, path)
     assert_untouched(target, before)
+
+
+def classifier(classes: int, seed: int, **backbone) -> Detector:
+    model = Detector(dict(type="VisionTransformer", **{**BASE, **backbone}))
+    model.head = nn.Linear(16, classes)
+    model.neck = nn.Linear(16, 16)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+def test_whole_model_of_other_heads_is_refused_in_a_test(tmp_path):
+    """Heads show in no shape: the metadata's number counts."""
+    source, path = classifier(3, 0), tmp_path / "c.safetensors"
+    export_model(source, path, describe())
+    target = classifier(3, 1, arch={**ARCH, "num_heads": 4})
+    with pytest.raises(ValueError, match="checkpoint has num_heads 2, model 4"):
+        load_model(target, path)
+
+
+def test_whole_model_starts_another_with_other_classes(tmp_path):
+    source, path = classifier(3, 0), tmp_path / "c.safetensors"
+    export_model(source, path, describe())
+    target = classifier(5, 1, img_size=48)
+    head = target.head.weight.clone()
+    report = start_model(target, path)
+    assert torch.equal(target.neck.weight, source.neck.weight)
+    assert torch.equal(target.backbone.cls_token, source.backbone.cls_token)
+    assert torch.equal(target.head.weight, head)
+    assert [entry.name for entry in report.resized] == ["backbone.pos_embed"]
+    assert report.initialised == ["head.weight", "head.bias"]
+    assert "another number of classes: head.weight (3, 16) -> (5, 16)" in report.summary()
+    same = classifier(3, 1)
+    assert start_model(same, path).share == 1.0
+    assert_untouched(same, source.state_dict())
+
+
+def test_parts_that_a_file_lacks_stay_and_those_of_another_structure_are_refused(tmp_path):
+    source, path = classifier(3, 0), tmp_path / "c.safetensors"
+    del source.neck
+    export_model(source, path, describe())
+    target = classifier(3, 1)
+    assert start_model(target, path).initialised == ["neck.weight", "neck.bias"]
+    target.head = nn.Sequential(nn.Linear(16, 16), nn.Linear(16, 3))
+    before = snapshot(target)
+    with pytest.raises(ValueError, match=r"its head is of another structure: lacks head\.0\."):
+        start_model(target, path)
+    target.head = nn.Linear(8, 3)
+    with pytest.raises(ValueError, match=r"head\.weight is \(3, 16\), model needs \(3, 8\)"):
+        start_model(target, path)
+    target.head = nn.Sequential(nn.Linear(16, 16), nn.Linear(16, 3))
+    assert_untouched(target.backbone, {k[9:]: v for k, v in before.items() if k[:9] == "backbone."})
+
+
+def test_training_state_and_mmengines_average(tmp_path):
+    """What MMEngine saves of a model is read like its export; with EMAHook the average comes."""
+    source, average = classifier(3, 0), classifier(3, 1)
+    content = dict(meta=dict(epoch=2), state_dict=source.state_dict(), optimizer={"state": {}})
+    path = tmp_path / "epoch_2.pth"
+    torch.save(content, path)
+    target = classifier(3, 2)
+    assert load_model(target, path).share == 1.0
+    assert_untouched(target, source.state_dict())
+    backbone = build()
+    assert load_backbone(backbone, path).share == 1.0
+    assert torch.equal(backbone.cls_token, source.backbone.cls_token)
+    plain = {f"module.{name}": value for name, value in source.state_dict().items()}
+    plain["steps"] = torch.ones(())
+    content |= dict(state_dict=average.state_dict(), ema_state_dict=plain)
+    torch.save(content, path)
+    report = load_model(target, path)
+    assert_untouched(target, average.state_dict())
+    assert report.notes == [
+        "read with --key state_dict",
+        "took the average of the weights (EMA)",
+        "has plain weights too: --key ema_state_dict --prefix module.",
+    ]
+    backbone = build()
+    load_backbone(backbone, read_checkpoint(path, key="ema_state_dict"))
+    assert torch.equal(backbone.cls_token, source.backbone.cls_token)

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from timm.data import create_transform, resolve_model_data_config
 
 from mae_bench.checkpoint.format import CheckpointMetadata, load_checkpoint, save_checkpoint
-from mae_bench.checkpoint.transfer import export_model
+from mae_bench.checkpoint.whole_model import export_model
 from mae_bench.config.load import load_config
 from mae_bench.datasets.imagenet_variants import CORRUPTIONS, subset_indices
 from mae_bench.datasets.robustness_sets import Part, RobustnessSets

@@ -53,7 +53,7 @@ def test_plain_vit_gives_timms_features(name, tmp_path):
 
     tokens = TimmBackbone(name, size, "tokens", model_kwargs=kwargs).eval()
     report = load_backbone(tokens, path)
-    assert report.share == 1.0 and report.dropped == ["head.weight"]
+    assert report.share == 1.0 and len(report.dropped) == 1 and "head." in report.dropped[0]
     with torch.no_grad():
         expected = reference.forward_features(images)
         torch.testing.assert_close(tokens(images)[0], expected)

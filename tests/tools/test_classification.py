@@ -8,13 +8,13 @@ from mmengine.config import Config
 from safetensors.torch import load_file
 
 from mae_bench.checkpoint.format import CheckpointMetadata
-from mae_bench.checkpoint.transfer import export_model
+from mae_bench.checkpoint.whole_model import export_model
 from mae_bench.config.load import load_config
 from mae_bench.models import VisionTransformer
 from mae_bench.results.record import Record, read_record
 from mae_bench.training.hooks.saving import load_checkpoint_file
-from mae_bench.training.launch import initialise_backbone
 from mae_bench.training.runner import TrainRunner
+from mae_bench.training.start import find_start
 
 from ..datasets.official_lists import (
     CLASSES,
@@ -93,9 +93,7 @@ def train(cfg: Config, checkpoint: str | None) -> Record:
     cfg.train_dataloader.dataset.indices = 4
     cfg.train_cfg.max_epochs = 1
     cfg.param_scheduler[0].update(warmup=0.5)
-    if checkpoint:
-        initialise_backbone(cfg, checkpoint)
-    runner = TrainRunner.from_cfg(cfg)
+    runner = TrainRunner.from_cfg(cfg, find_start(cfg, checkpoint))
     runner.train()
     record = read_record("work/record.json")
     assert record.status == "completed"

@@ -42,7 +42,7 @@ def test_official_file_to_ours_and_back(run_tool, official):
     tensors, metadata = load_checkpoint("c.safetensors")
     assert torch.equal(tensors["decoder.mask_token"], official["mask_token"])
     assert metadata.architecture["arch"] == ARCH
-    assert (metadata.method, metadata.img_size) == ("mae", 32)
+    assert (metadata.method, metadata.img_size) == ("as MAE (guessed from names)", 32)
     assert metadata.source.converter == "official_mae"
     assert metadata.source.file_name == "mae.pth"
     assert metadata.source.sha256 == hashlib.sha256(Path("mae.pth").read_bytes()).hexdigest()

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,57 @@ def test_foreign_file_starts_every_task(run_tool, hugging_face, config):
         assert torch.equal(exported["decoder.mask_token"], mask_token)
     else:
         assert "decoder.mask_token" in report["dropped"]
+
+
+def test_initialiser_in_the_config_is_what_the_record_says(run_tool, hugging_face):
+    """As OpenMMLab's own docs have it; the run is the same as with ``--checkpoint``."""
+    given = "model.backbone.init_cfg"
+    options = [f"{given}.type=Pretrained", f"{given}.checkpoint=hf/model.safetensors"]
+    for folder, extra in (("a", ["--checkpoint", "hf/model.safetensors"]), ("b", [])):
+        ended = run_tool(
+            *("train.py", FINETUNE, "--work-dir", folder, *extra, "--cfg-options"),
+            *(*OPTIONS[FINETUNE], *(options if not extra else [])),
+        )
+        assert ended.code == 0, ended.stderr
+    records = [read_record(f"{folder}/record.json") for folder in "ab"]
+    assert records[0].checkpoint == records[1].checkpoint
+    assert records[1].initialisation != "random" and records[0].metrics == records[1].metrics
+    assert records[1].checkpoint["sha256"] == sha256_of("hf/model.safetensors")
+    method = "as MAE (guessed from names)"
+    assert records[1].checkpoint["metadata"]["method"] == method
+    assert read_metadata("b/checkpoint.safetensors").method == f"{method} + supervised"
+
+
+def test_training_state_is_read_by_every_command(run_tool, hugging_face):
+    """A run that was killed left ``epoch_1.pth`` and no export."""
+    ended = run_tool("train.py", FINETUNE, "--work-dir", "w", "--cfg-options", *OPTIONS[FINETUNE])
+    assert ended.code == 0, ended.stderr
+    exported = load_file("w/checkpoint.safetensors")
+    ended = run_tool("convert_checkpoint.py", "w/epoch_1.pth", "c.safetensors")
+    assert ended.code == 0, ended.stderr
+    converted = load_file("c.safetensors")
+    assert all(torch.equal(converted[name], value) for name, value in exported.items())
+    metadata = read_metadata("c.safetensors")
+    assert replace(metadata, source=None) == read_metadata("w/checkpoint.safetensors")
+    ended = run_tool("inspect_checkpoint.py", "w/epoch_1.pth")
+    assert ended.code == 0 and "method" in ended.stdout and "supervised" in ended.stdout
+    metrics = {}
+    for file in ("w/checkpoint.safetensors", "w/epoch_1.pth"):
+        out = Path(file).with_suffix(".record.json")
+        ended = run_tool("test.py", ROBUSTNESS, file, "--work-dir", "t", "--out", out)
+        assert ended.code == 0, ended.stderr
+        metrics[file] = read_record(out).metrics
+    assert metrics["w/epoch_1.pth"] == metrics["w/checkpoint.safetensors"]
+    ways = {
+        "backbone": ["--checkpoint", "w/epoch_1.pth", "--cfg-options"],
+        "whole": ["--cfg-options", "load_from=w/epoch_1.pth"],
+    }
+    for folder, way in ways.items():
+        ended = run_tool("train.py", FINETUNE, "--work-dir", folder, *way, *OPTIONS[FINETUNE])
+        assert ended.code == 0, ended.stderr
+        started = read_record(f"{folder}/record.json").checkpoint
+        assert started["metadata"]["method"] == "supervised"
+        assert ("head.fc.weight" in started["report"]["loaded"]) is (folder == "whole")
 
 
 def test_decoder_of_another_size_is_refused(run_tool, hugging_face):

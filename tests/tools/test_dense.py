@@ -17,11 +17,11 @@ from mae_bench.config.load import load_config
 from mae_bench.openmmlab.coco_metric import STATISTICS
 from mae_bench.results.record import read_record
 from mae_bench.training.launch import (
-    initialise_backbone,
     use_fully_sharded,
     use_mixed_precision,
 )
 from mae_bench.training.runner import TrainRunner
+from mae_bench.training.start import Start, find_start
 
 from ..shrink import SMALLER_KEYS, shrink
 from .conftest import ROOT
@@ -115,9 +115,9 @@ def set_everywhere(node: Any, key: str, value: Any) -> None:
             set_everywhere(child, key, value)
 
 
-def train(cfg: Config) -> TrainRunner:
+def train(cfg: Config, start: Start | None = None) -> TrainRunner:
     """Run a config; every loss is finite."""
-    runner = TrainRunner.from_cfg(cfg)
+    runner = TrainRunner.from_cfg(cfg, start)
     losses = []
     step = runner.model.train_step
     runner.model.train_step = lambda *a, **k: losses.append(step(*a, **k)) or losses[-1]
@@ -196,8 +196,7 @@ def test_two_processes_train_together(task, fully_sharded, world):
 def test_from_an_exported_mae_checkpoint(path, world):
     export(Path("mae.safetensors"), SMALLER_KEYS["arch"])
     cfg = small(path, "work")
-    initialise_backbone(cfg, "mae.safetensors")
-    runner = train(cfg)
+    runner = train(cfg, find_start(cfg, "mae.safetensors"))
     report = runner.model.backbone.loading_report
     assert "blocks.1.attn.qkv.weight" in report.loaded
     assert read_record("work/record.json").checkpoint["metadata"]["method"] == "mae"

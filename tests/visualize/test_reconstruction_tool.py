@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from mae_bench.checkpoint.format import CheckpointMetadata
-from mae_bench.checkpoint.transfer import export_model
+from mae_bench.checkpoint.whole_model import export_model
 from mae_bench.models.mae import MAE
 from mae_bench.visualize.reconstruction import (
     GAP,

@@ -15,6 +15,8 @@ Tensors = dict[str, Tensor]
 Pairs = Sequence[tuple[str, str]]
 """(our name, foreign name). ``*`` stands for one part of a name, ``**`` for the rest of it."""
 
+UNKNOWN = "unknown"
+
 # Mean and std on the scale 0..255.
 NORMALIZATIONS = {
     "imagenet": ([123.675, 116.28, 103.53], [58.395, 57.12, 57.375]),
@@ -91,11 +93,14 @@ class Adapter:
         required: our names without which the other side would start from chance.
         heads: number of heads, from foreign tensors; None where it does not show.
         heads_by_width: widths whose number of heads is not that of our size table.
-        method, data: for the metadata.
+        likeness: whose models have these names, such as ``"MAE"``; None where many have them. A
+            name proves no more: a fork of that code writes the same ones.
         normalization: key of :data:`NORMALIZATIONS` that the format's own models use; None where
             that differs from file to file.
         wrapper: where a ``.pth`` of this format has its tensors; None: bare.
         npz: whether files are ``.npz``; else ``.pth`` or ``.safetensors``.
+        asked: whether the format is only taken where it is named, because its files cannot be told
+            from those of a more general one that reads them alike.
     """
 
     name: str
@@ -111,11 +116,16 @@ class Adapter:
     required: Sequence[str] = ("cls_token", "pos_embed")
     heads: Callable[[Tensors], int | None] = _cannot_tell
     heads_by_width: Mapping[int, int] | None = None
-    method: str = "unknown"
-    data: str = "unknown"
+    likeness: str | None = None
     normalization: str | None = None
     wrapper: str | None = None
     npz: bool = False
+    asked: bool = False
+
+    @property
+    def claim(self) -> str:
+        """How a model of this format was trained, for the metadata."""
+        return f"as {self.likeness} (guessed from names)" if self.likeness else UNKNOWN
 
     def fits(self, tensors: Tensors) -> bool:
         """Whether foreign tensors are of this format, by their names."""
@@ -176,10 +186,15 @@ class Adapter:
         return {self.normalise_names(name): tensor for name, tensor in tensors.items()}
 
 
+def pattern_text(pattern: str) -> str:
+    """A pattern of :data:`Pairs` as a regular expression with a group for each star."""
+    # One part of a name ends at a dot; at a slash in Flax.
+    return re.escape(pattern).replace(r"\*\*", "(.+)").replace(r"\*", "([^./]+)")
+
+
 @cache
 def _compile(pattern: str) -> re.Pattern:
-    # One part of a name ends at a dot; at a slash in Flax.
-    return re.compile(re.escape(pattern).replace(r"\*\*", "(.+)").replace(r"\*", "([^./]+)"))
+    return re.compile(pattern_text(pattern))
 
 
 def match(pattern: str, name: str) -> re.Match | None:

@@ -48,6 +48,6 @@ ADAPTER = Adapter(
     after_import=import_beit,
     before_export=export_beit,
     heads=table_heads,
-    method="beit",
+    likeness="BEiT",
     wrapper="model",
 )

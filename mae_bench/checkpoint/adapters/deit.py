@@ -7,8 +7,8 @@ ADAPTER = Adapter(
     pairs=[*same_names(), HEAD],
     signs=["patch_embed.proj.weight", "blocks.*.attn.qkv.bias", "head.weight"],
     absent=["decoder_embed.*", "fc_norm.*"],
-    method="supervised",
-    data="imagenet-1k",
+    likeness="DeiT",
     normalization="imagenet",
     wrapper="model",
+    asked=True,
 )

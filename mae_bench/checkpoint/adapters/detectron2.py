@@ -31,8 +31,7 @@ ADAPTER = Adapter(
     ],
     required=["pos_embed"],
     heads=_heads,
-    method="vitdet",
-    data="coco",
+    likeness="ViTDet",
     normalization="imagenet",
     wrapper="model",
 )

@@ -3,7 +3,6 @@
 import re
 
 from .adapter import Adapter, same_names
-from .tensors import has_mae_positions
 
 TEACHER = "teacher.backbone."
 # The student is saved from within DistributedDataParallel.
@@ -25,8 +24,7 @@ ADAPTER = Adapter(
     signs=[TEACHER + "patch_embed.proj.weight"],
     ignored=["student.**", "teacher.head.**"],
     normalise_names=_teacher_name,
-    method="dino",
-    data="imagenet-1k",
+    likeness="DINO",
     normalization="imagenet",
     wrapper="teacher",
 )
@@ -37,8 +35,7 @@ STUDENT_ADAPTER = Adapter(
     absent=["teacher.**"],  # of a full file, the teacher is what is evaluated
     ignored=["teacher.**", "student.module.head.**"],
     normalise_names=_student_name,
-    method="dino",
-    data="imagenet-1k",
+    likeness="DINO",
     normalization="imagenet",
     wrapper="student",
 )
@@ -47,8 +44,7 @@ BACKBONE_ADAPTER = Adapter(
     pairs=same_names(),
     signs=["patch_embed.proj.weight", "blocks.*.attn.qkv.bias", "norm.weight"],
     absent=["decoder_embed.*", "head.*", "fc_norm.*"],
-    looks_like=lambda tensors: not has_mae_positions(tensors),
-    method="dino",
-    data="imagenet-1k",
+    likeness="DINO",
     normalization="imagenet",
+    asked=True,
 )

@@ -63,8 +63,7 @@ MAE_ADAPTER = Adapter(
     looks_like=_is_mae,
     after_import=fuse_qkv,
     before_export=_split,
-    method="mae",
-    data="imagenet-1k",
+    likeness="MAE",
     normalization="imagenet",
 )
 ADAPTER = Adapter(

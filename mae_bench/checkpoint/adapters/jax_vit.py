@@ -91,7 +91,7 @@ ADAPTER = Adapter(
     after_import=_import,
     before_export=_export,
     heads=_heads,
-    method="supervised",
+    likeness="ViT in JAX",
     # Google's ViTs, AugReg among them, take pixels in -1..1.
     normalization="half",
     npz=True,

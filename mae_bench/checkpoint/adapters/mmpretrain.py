@@ -36,8 +36,7 @@ MAE_ADAPTER = replace(
     pairs=[*BACKBONE, *DECODER],
     signs=[*ADAPTER.signs, "neck.decoder_embed.weight"],
     absent=[],
-    method="mae",
-    data="imagenet-1k",
+    likeness="MAE",
     normalization="imagenet",
 )
 MOCO_ADAPTER = replace(
@@ -49,8 +48,7 @@ MOCO_ADAPTER = replace(
     # Projector, predictor and momentum encoder.
     ignored=["neck.**", "head.**", "momentum_encoder.**", "data_preprocessor.**"],
     heads_by_width=MOCO_HEADS,
-    method="moco_v3",
-    data="imagenet-1k",
+    likeness="MoCo v3",
     normalization="imagenet",
 )
 BEIT_ADAPTER = Adapter(
@@ -69,6 +67,6 @@ BEIT_ADAPTER = Adapter(
     after_import=import_beit,
     before_export=export_beit,
     heads=table_heads,
-    method="beit",
+    likeness="BEiT",
     wrapper="state_dict",
 )

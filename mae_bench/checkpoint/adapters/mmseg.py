@@ -36,7 +36,7 @@ ADAPTER = Adapter(
     bare_prefix=PREFIX,
     before_export=_export_mae,
     heads=table_heads,
-    method="mae",
+    likeness="MAE",
     normalization="imagenet",
     wrapper="state_dict",
 )
@@ -50,7 +50,7 @@ BEIT_ADAPTER = Adapter(
     after_import=import_beit,
     before_export=_export_beit,
     heads=table_heads,
-    method="beit",
+    likeness="BEiT",
     normalization="imagenet",
     wrapper="state_dict",
 )

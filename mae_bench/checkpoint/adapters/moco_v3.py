@@ -12,8 +12,7 @@ ADAPTER = Adapter(
     signs=[PREFIX + "patch_embed.proj.weight"],
     ignored=[PREFIX + "head.**", "module.momentum_encoder.**", "module.predictor.**"],
     heads_by_width=HEADS_BY_WIDTH,
-    method="moco_v3",
-    data="imagenet-1k",
+    likeness="MoCo v3",
     normalization="imagenet",
     wrapper="state_dict",
 )

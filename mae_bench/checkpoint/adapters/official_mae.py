@@ -25,8 +25,7 @@ ADAPTER = Adapter(
     pairs=[*same_names(), *DECODER, HEAD],
     signs=["patch_embed.proj.weight", "blocks.*.attn.qkv.weight"],
     looks_like=_is_mae,
-    method="mae",
-    data="imagenet-1k",
+    likeness="MAE",
     normalization="imagenet",
     wrapper="model",
 )

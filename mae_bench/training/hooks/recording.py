@@ -11,9 +11,8 @@ from mmengine.dist import is_main_process, master_only
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
-from ...checkpoint.adapters import read_any
-from ...checkpoint.format import CheckpointMetadata
-from ...checkpoint.transfer import export_model
+from ...checkpoint.format import METADATA_KEY, CheckpointMetadata
+from ...checkpoint.whole_model import export_model
 from ...distributed import unwrap
 from ...files import sha256_of
 from ...registry import HOOKS
@@ -27,20 +26,11 @@ from ...run_folder import (
     RECORD_NAME,
     exported_checkpoints,
 )
+from ..start import Start
 from .ema import measured_weights
 
 SECONDS_KEY = "mae_bench_seconds"  # in MMEngine's checkpoints: run time up to then
-
-
-def initial_metadata(checkpoint: str | Path | None) -> dict[str, Any] | None:
-    """Method, data and epochs that a checkpoint states; None without one, or where it has none."""
-    try:
-        metadata = read_any(checkpoint)[1] if checkpoint else None
-    except ValueError:  # models of other libraries read their own files
-        return None
-    if metadata is None:
-        return None
-    return {"method": metadata.method, "data": metadata.data, "epochs": metadata.epochs}
+START_KEY = "mae_bench_start"  # what the run started from
 
 
 def trained_blocks(backbone: Any) -> float | None:
@@ -85,10 +75,8 @@ class ExportCheckpoint(Hook):
         late = [n for n in sorted(self.kept_epochs) if not 1 <= n <= runner.max_epochs]
         if late:
             raise ValueError(f"kept_epochs {late} are not among the {runner.max_epochs} epochs")
-        # Read while the file that the backbone comes from is sure to be there.
-        self.started_from = initial_metadata(runner.cfg.get("checkpoint_file"))
         # what a fine-tuned model was pre-trained with decides which row of a table it belongs to
-        before = f"{self.started_from['method']} + " if self.started_from else ""
+        before = f"{runner.start.metadata['method']} + " if runner.start else ""
         config = runner.cfg.model.backbone
         preprocessor = runner.cfg.model.data_preprocessor
         backbone = unwrap(runner.model).backbone
@@ -105,6 +93,11 @@ class ExportCheckpoint(Hook):
             method=before + self.method,
             data=self.data,
         )
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        """Leave in the training state what an export would say: every command reads it too."""
+        epochs = checkpoint["meta"]["epoch"] if by_epochs(runner) else None
+        checkpoint[METADATA_KEY] = replace(self.metadata, epochs=epochs).to_json()
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Export an epoch that is to be kept."""
@@ -163,7 +156,7 @@ class WriteRecord(Hook):
         self.seconds_before = 0.0
 
     def before_run(self, runner: Runner) -> None:
-        """Start the clock, and hash config and checkpoint: either may be changed meanwhile.
+        """Start the clock, and hash the config, which may be changed meanwhile.
 
         Raises:
             ValueError: the config says wrongly what it reproduces, see `cells`.
@@ -172,27 +165,25 @@ class WriteRecord(Hook):
         self.started = datetime.now(timezone.utc)
         self.overrides = dict(runner.cfg.get("overrides", {}))
         self.config_sha256 = config_sha256(runner.cfg.filename, self.overrides)
-        self.checkpoint: dict[str, Any] | None = None
-        file = runner.cfg.get("checkpoint_file")
-        if file and is_main_process():
-            self.checkpoint = {
-                "file": str(file),
-                "sha256": sha256_of(file),
-                "metadata": initial_metadata(file),
-            }
 
     def seconds(self) -> float:
         """Wall-clock time of this run up to now, its earlier starts included."""
         return self.seconds_before + (datetime.now(timezone.utc) - self.started).total_seconds()
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Let a resumed run know how long it has taken already."""
+        """Let a resumed run know how long it has taken already, and what it started from."""
         checkpoint[SECONDS_KEY] = self.seconds()
+        checkpoint[START_KEY] = runner.start and runner.start.as_record()
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Take over the time of the starts before, where this is a resumed run."""
+        """Take over the time of the starts before, where this is a resumed run.
+
+        Where it goes on in another folder, it started from what the run there started from.
+        """
         if runner.cfg.get("resume"):
             self.seconds_before = checkpoint.get(SECONDS_KEY, 0.0)
+            if before := checkpoint.get(START_KEY):
+                runner.start = runner.start or Start(**before)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Keep the newest validation."""
@@ -222,10 +213,7 @@ class WriteRecord(Hook):
         """Collect the record's fields and write it where ``cfg.record_file`` says."""
         cfg = runner.cfg
         backbone = getattr(unwrap(runner.model), "backbone", None)
-        report = getattr(backbone, "loading_report", None)
-        checkpoint = self.checkpoint
-        if checkpoint:
-            checkpoint = {**checkpoint, "report": report.as_dict() if report else None}
+        checkpoint = runner.start.as_record() if runner.start else None
         card = dict(getattr(runner, "run_card", {}))
         if "train" in data_counts:
             card["trained_blocks"] = trained_blocks(backbone)

@@ -15,8 +15,8 @@ from mmengine.hooks import CheckpointHook
 from mmengine.logging import HistoryBuffer
 from mmengine.runner import CheckpointLoader, Runner
 
-from ...checkpoint.format import load_torch_file
 from ...checkpoint.integrity import archive_damage
+from ...checkpoint.torch_file import load_torch_file
 from ...files import write_atomic
 from ...registry import HOOKS
 from ...run_folder import LAST_STATE_NAME

@@ -4,7 +4,6 @@ from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
-import torch
 from mmengine.config import Config
 from mmengine.runner import EpochBasedTrainLoop
 from torch import nn
@@ -15,6 +14,7 @@ from mae_bench.models import VisionTransformer
 from mae_bench.results.record import read_record
 from mae_bench.training.hooks import ExportCheckpoint, WriteRecord
 from mae_bench.training.hooks.recording import SECONDS_KEY, trained_blocks
+from mae_bench.training.start import find_start
 
 ARCH = dict(embed_dim=16, depth=2, num_heads=2)
 BACKBONE = dict(arch=ARCH, img_size=16, patch_size=8, output="class_token")
@@ -40,7 +40,7 @@ def checkpoint(path, method="mae"):
 def runner(tmp_path):
     """A training run of one backbone, with the config on disk."""
 
-    def make(**values):
+    def make(checkpoint=None, **values):
         config = tmp_path / "config.py"
         config.write_text("lr = 1.0\n")
         cfg = Config(dict(overrides={"lr": 2.0}, **values), filename=str(config))
@@ -50,8 +50,12 @@ def runner(tmp_path):
         )
         model = nn.Module()
         model.backbone = VisionTransformer(**BACKBONE)
+        start = find_start(cfg, checkpoint)
+        if start:
+            start.load_into(model)
         return SimpleNamespace(
             cfg=cfg,
+            start=start,
             work_dir=str(tmp_path),
             model=model,
             seed=3,
@@ -83,13 +87,15 @@ def run(runner):
 def test_provenance_is_in_record_and_checkpoint(runner, tmp_path):
     source = checkpoint(tmp_path / "mae.safetensors")
     entries = [dict(table="Table 5", column="ViT-B", metric="mIoU")]
-    record = run(runner(checkpoint_file=str(source), reproduces=entries))
+    record = run(runner(source, reproduces=entries))
     assert record.checkpoint["sha256"] == sha256_of(source)
     assert record.checkpoint["metadata"] == {
         "method": "mae",
         "data": "imagenet-1k",
         "epochs": 800,
+        "format": "mae_bench",
     }
+    assert record.checkpoint["report"]["share"] == 1.0
     assert record.reproduces == entries
     exported = tmp_path / "checkpoint.safetensors"
     assert record.exported == {"file": exported.name, "sha256": sha256_of(exported)}
@@ -105,13 +111,6 @@ def test_run_from_random_weights(runner, tmp_path):
     assert record.checkpoint is None
     assert record.reproduces == []
     assert read_metadata(tmp_path / "checkpoint.safetensors").method == "supervised"
-
-
-def test_foreign_file_that_is_none_of_our_formats_has_no_metadata(runner, tmp_path):
-    torch.save({"a": torch.ones(1)}, tmp_path / "x.pth")
-    hook = WriteRecord()
-    hook.before_run(runner(checkpoint_file=str(tmp_path / "x.pth")))
-    assert hook.checkpoint["metadata"] is None
 
 
 def test_wrong_cell_stops_the_run_before_it_starts(runner):

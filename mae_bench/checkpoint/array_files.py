@@ -1,6 +1,6 @@
-"""Pickles of NumPy arrays, as detectron2's model zoo has them, read without running NumPy's code.
+"""Files of NumPy arrays, ``.npz`` and the pickles of detectron2's model zoo; no code of them runs.
 
-Only what is named here is ever called, and all of it only keeps what it is given.
+Of a pickle, only what is named here is ever called, and all of it only keeps what it is given.
 """
 
 import pickle
@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from ..limits import check_pickles
+from .limits import check_archive, check_pickles
 
 
 class _Kind:
@@ -71,6 +72,24 @@ class _Unpickler(pickle.Unpickler):
                 f"holds more than arrays ({module}.{name}), and reading that could run code"
             )
         return STAND_INS[module, name]
+
+
+def load_npz(path: Path) -> dict[str, Tensor]:
+    """Arrays of a ``.npz`` by name, as tensors.
+
+    Raises:
+        ValueError: anything but arrays of numbers, or a damaged file.
+    """
+    check_archive(path)
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            f"{path}: holds more than arrays of numbers ({error}), and reading that could run code"
+        ) from None
+    except Exception as error:  # a damaged archive can fail in any way
+        raise ValueError(f"{path}: truncated, or not .npz ({error}); fetch it again") from None
 
 
 def load_pickled_arrays(path: Path) -> Any:
