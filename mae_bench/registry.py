@@ -18,8 +18,10 @@ def _child(parent: Registry, *locations: str) -> Registry:
 MODELS = _child(
     mmengine_registry.MODELS,
     "mae_bench.models",
+    "mae_bench.openmmlab.cascade",
     "mae_bench.openmmlab.classifiers",
     "mae_bench.openmmlab.linear_probe",
+    "mae_bench.openmmlab.mask_head",
     "mae_bench.openmmlab.multi_scale",
     "mae_bench.openmmlab.patch_classifier",
     "mae_bench.openmmlab.roi_extractor",

@@ -22,6 +22,9 @@ class FeaturePyramidAdapter(BaseModule):
         strides: stride wanted for each tap.
         norm_cfg: norm between the two convolutions of x4: ``dict(type="GN", num_groups=32)`` in
             the published COCO code, ``dict(type="SyncBN")`` in the ADE20K one.
+        lecun_init: start the transposed convolutions from a Lecun normal with zero bias, as the
+            published COCO code (MIMDet) does; False: as PyTorch makes them, like the ADE20K code
+            (BEiT, implus/mae_segmentation, mmsegmentation).
 
     Raises:
         ValueError: a stride that is not 1/4, 1/2, or a whole multiple of the patch size.
@@ -35,8 +38,10 @@ class FeaturePyramidAdapter(BaseModule):
         patch_size: int,
         strides: Sequence[int] = (4, 8, 16, 32),
         norm_cfg: dict | None = None,
+        lecun_init: bool = False,
     ) -> None:
         super().__init__(init_cfg=None)
+        self.lecun_init = lecun_init
         self.levels = nn.ModuleList(
             self._level(embed_dim, patch_size, stride, norm_cfg or dict(type="BN"))
             for stride in strides
@@ -64,11 +69,15 @@ class FeaturePyramidAdapter(BaseModule):
         )
 
     def init_weights(self) -> None:
-        """Lecun-normal transposed convolutions with zero bias."""
+        """Start the transposed convolutions; see ``lecun_init``."""
         for module in self.modules():
-            if isinstance(module, nn.ConvTranspose2d) and module.bias is not None:
+            if not isinstance(module, nn.ConvTranspose2d) or module.bias is None:
+                continue
+            if self.lecun_init:
                 lecun_normal_(module.weight)
                 nn.init.zeros_(module.bias)
+            else:
+                module.reset_parameters()
         self._is_init = True
 
     def forward(self, taps: Sequence[Tensor]) -> tuple[Tensor, ...]:

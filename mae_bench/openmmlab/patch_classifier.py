@@ -8,7 +8,7 @@ from typing import Any
 import torch.nn.functional as F
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from timm.layers import LayerNorm2d
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..registry import MODELS
 
@@ -18,7 +18,8 @@ class PatchClassifier(BaseDecodeHead):
     """LayerNorm over the channels of each patch, then a 1 x 1 convolution to the classes.
 
     The loss is taken at twice the resolution of the patches: scores are interpolated to it, labels
-    are the nearest ones.
+    are the nearest ones. The weight of the convolution starts from a normal of std 2e-5, truncated
+    at 2, its bias as PyTorch makes it.
 
     Args:
         in_channels: width of the backbone.
@@ -28,8 +29,20 @@ class PatchClassifier(BaseDecodeHead):
     """
 
     def __init__(self, in_channels: int, **kwargs: Any) -> None:
-        super().__init__(in_channels=in_channels, channels=in_channels, dropout_ratio=0.0, **kwargs)
+        super().__init__(
+            in_channels=in_channels,
+            channels=in_channels,
+            dropout_ratio=0.0,
+            init_cfg=None,
+            **kwargs,
+        )
         self.norm = LayerNorm2d(in_channels, eps=1e-6)
+
+    def init_weights(self) -> None:
+        """Start the convolution."""
+        self.conv_seg.reset_parameters()
+        nn.init.trunc_normal_(self.conv_seg.weight, std=2e-5)
+        self._is_init = True
 
     def forward(self, inputs: list[Tensor]) -> Tensor:
         """Maps, of which ``in_index`` counts, (B, D, h, w) -> scores (B, classes, h, w)."""

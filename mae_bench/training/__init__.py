@@ -3,7 +3,7 @@
 from .lars import LARS
 from .layer_decay import LayerDecayConstructor
 from .loops import ResumableEpochLoop, ResumableIterLoop
-from .schedule import WarmupCosineLR
+from .schedule import WarmupCosineLR, WarmupLinearLR
 
 __all__ = [
     "LARS",
@@ -11,4 +11,5 @@ __all__ = [
     "ResumableEpochLoop",
     "ResumableIterLoop",
     "WarmupCosineLR",
+    "WarmupLinearLR",
 ]

@@ -5,6 +5,7 @@ import timm
 import torch
 from mmengine.optim import AmpOptimWrapper, OptimWrapper, build_optim_wrapper
 from mmengine.optim.optimizer import amp_optimizer_wrapper
+from timm.layers import LayerNorm2d
 from timm.optim import param_groups_layer_decay
 from torch import nn
 
@@ -93,6 +94,28 @@ def test_weight_decay_only_where_it_belongs():
     ).items():
         bias_or_norm = name.endswith(".bias") or "norm" in name
         assert decay == (0.0 if bias_or_norm else WEIGHT_DECAY), name
+
+
+class Detector(Classifier):
+    """With the norms of both detectors: GroupNorm, BatchNorm, and LayerNorm over channels."""
+
+    def __init__(self) -> None:
+        super().__init__(output="maps", out_indices=(11,))
+        self.neck = nn.Sequential(nn.Conv2d(4, 4, 1), nn.GroupNorm(2, 4), nn.BatchNorm2d(4))
+        self.rpn = nn.Sequential(nn.Conv2d(4, 4, 1), LayerNorm2d(4))
+
+
+@pytest.mark.parametrize("exempt", ["norms", "named"])
+def test_weight_decay_of_detectron2(exempt):
+    """By its rules: norms of PyTorch's own classes where they are exempt; all biases decay."""
+    model = Detector()
+    groups = parameter_groups(model, LR, WEIGHT_DECAY, DECAY, ("pos_embed",), exempt)
+    for name, (_, decay) in settings_by_name(model, groups).items():
+        norm = "norm" in name or name.startswith(("neck.1", "neck.2"))
+        spared = name.endswith("pos_embed") or (norm and exempt == "norms")
+        assert decay == (0.0 if spared else WEIGHT_DECAY), name
+    with pytest.raises(ValueError, match="exempt='norm' is not one of"):
+        parameter_groups(model, LR, WEIGHT_DECAY, exempt="norm")
 
 
 def test_relative_position_tables_can_be_exempt():

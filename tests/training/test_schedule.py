@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mae_bench.training import WarmupCosineLR
+from mae_bench.training.schedule import warmup_linear_factor
 
 EPOCH_LENGTH, WARMUP, EPOCHS = 7, 2, 5
 PEAK, SCALE = 0.4, 0.25
@@ -44,7 +45,9 @@ def wrap(model: Model) -> OptimWrapper:
     return OptimWrapper(torch.optim.SGD(groups, lr=PEAK))
 
 
-def train(folder: Path, scheduler: dict, by_epoch: bool = True, **options) -> list[list[float]]:
+def train(
+    folder: Path, scheduler: dict, by_epoch: bool = True, kind: str = "WarmupCosineLR", **options
+) -> list[list[float]]:
     """Rates of both groups at each iteration of a run of MMEngine."""
     model, hook = Model(), KeepRates()
     length = dict(max_epochs=EPOCHS) if by_epoch else dict(max_iters=EPOCHS)
@@ -54,7 +57,7 @@ def train(folder: Path, scheduler: dict, by_epoch: bool = True, **options) -> li
         train_dataloader=torch.utils.data.DataLoader([{"value": 0.0}] * EPOCH_LENGTH),
         train_cfg=dict(by_epoch=by_epoch, **length),
         optim_wrapper=wrap(model),
-        param_scheduler=[dict(type="mae_bench.WarmupCosineLR", **scheduler)],
+        param_scheduler=[dict(type=f"mae_bench.{kind}", **scheduler)],
         custom_hooks=[hook],
         default_hooks=dict(checkpoint=None, logger=None),
         log_level="ERROR",
@@ -160,7 +163,28 @@ def test_resume_continues_the_curve():
     assert found == whole
 
 
+<<<<<<< HEAD
 @pytest.mark.parametrize("min_lr", [-1e-6, 2 * PEAK])
 def test_impossible_floor(min_lr):
     with pytest.raises(ValueError, match=f"min_lr={min_lr} must be .* the peak, 0.4"):
         WarmupCosineLR(wrap(Model()), warmup=0, end=5, min_lr=min_lr, by_epoch=False)
+=======
+def test_linear_decay_is_multiplied_by_the_warmup(tmp_path):
+    """mmcv 1: the rate of ``poly``, (1 - i / max), less the share k of it that is missing."""
+    options = dict(warmup=3, start_factor=0.1, by_epoch=False)
+    found = train(tmp_path, options, by_epoch=False, kind="WarmupLinearLR")
+    expected = []
+    for i in range(EPOCHS):
+        decayed = PEAK * (1 - i / EPOCHS)
+        k = (1 - i / 3) * (1 - 0.1) if i < 3 else 0
+        expected.append(decayed * (1 - k))
+    assert [rates[0] for rates in found] == pytest.approx(expected)
+    assert [rates[1] for rates in found] == pytest.approx([SCALE * rate for rate in expected])
+
+
+def test_linear_decay_at_the_lengths_of_ade20k():
+    """By hand: at iteration 750 half the warm-up, at 1500 all of it, both of the decayed rate."""
+    rates = [warmup_linear_factor(i, 1500, 160000, 1e-6) for i in (0, 750, 1500, 80000, 159999)]
+    half = (1 - 750 / 160000) * (1 - 0.5 * (1 - 1e-6))
+    assert rates == pytest.approx([1e-6, half, 0.990625, 0.5, 1 / 160000])
+>>>>>>> 24a2151 (Add detectron2's cascade, weight decay and heads, and mmcv 1's schedule)
