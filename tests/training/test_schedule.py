@@ -163,12 +163,12 @@ def test_resume_continues_the_curve():
     assert found == whole
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize("min_lr", [-1e-6, 2 * PEAK])
 def test_impossible_floor(min_lr):
     with pytest.raises(ValueError, match=f"min_lr={min_lr} must be .* the peak, 0.4"):
         WarmupCosineLR(wrap(Model()), warmup=0, end=5, min_lr=min_lr, by_epoch=False)
-=======
+
+
 def test_linear_decay_is_multiplied_by_the_warmup(tmp_path):
     """mmcv 1: the rate of ``poly``, (1 - i / max), less the share k of it that is missing."""
     options = dict(warmup=3, start_factor=0.1, by_epoch=False)
@@ -187,4 +187,3 @@ def test_linear_decay_at_the_lengths_of_ade20k():
     rates = [warmup_linear_factor(i, 1500, 160000, 1e-6) for i in (0, 750, 1500, 80000, 159999)]
     half = (1 - 750 / 160000) * (1 - 0.5 * (1 - 1e-6))
     assert rates == pytest.approx([1e-6, half, 0.990625, 0.5, 1 / 160000])
->>>>>>> 24a2151 (Add detectron2's cascade, weight decay and heads, and mmcv 1's schedule)
