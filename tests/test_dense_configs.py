@@ -37,6 +37,29 @@ def test_parameters_of_the_published_detector():
     assert f"{count:,}" in (ROOT / "docs/dense.md").read_text()
 
 
+# Parameters of detectron2's models, counted from its own configs.
+DETECTRON2 = {
+    "mask_rcnn_vit_base": (768, 110_895_792),
+    "mask_rcnn_vit_large": (1024, 330_684_656),
+    "mask_rcnn_vit_huge": (1280, 661_203_760),
+    "cascade_vit_base": (768, 141_160_990),
+    "cascade_vit_large": (1024, 360_949_854),
+    "cascade_vit_huge": (1280, 691_468_958),
+}
+
+
+@pytest.mark.parametrize("name", DETECTRON2)
+def test_parameters_of_vitdet(name):
+    """detectron2's, but for its table of 14 x 14 positions and a class token, ours of 64 x 64."""
+    width, theirs = DETECTRON2[name]
+    cfg = load_config(DET / f"vitdet_{name}_coco.py")
+    init_default_scope(cfg.default_scope)
+    with torch.device("meta"):
+        model = MODELS.build(cfg.model)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    assert count == theirs + (64 * 64 - 197) * width
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_cells_that_a_config_stands_for_exist(path):
     cfg = load_config(path)

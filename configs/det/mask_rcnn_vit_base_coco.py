@@ -12,29 +12,23 @@ the only complete public code with these results (hustvl/MIMDet, 50.4 and 44.9):
 the end of each part and windows of 16 elsewhere, shared zero-initialised relative positions, taps
 without norm, GroupNorm in the adapter, AdamW 8e-5, weight decay 0.1, no layer decay, drop path 0.1,
 batch 64, warm-up of a quarter epoch from a thousandth, cosine, scale jitter 0.1-2 to 1024, then
-crop, grey padding, flip. Epochs: R. Girshick in the official repository, issue 43.
-Differs from that code: absolute positions are resized, not made anew; biases are not decayed;
-epochs count the 117,266 pictures with objects.
+crop, grey padding, flip; weight decay, initial weights and losses of detectron2, on which it is
+built. Epochs: R. Girshick in the official repository, issue 43.
+Differs from that code: absolute positions are resized, not made anew in MoCo v3's order of axes;
+epochs count the 117,266 images with objects; batches are not of one orientation (which changes no
+padding here); boxes of a test are cut at the image in each stage, not at the end. Objects narrower
+than a pixel in their file are left out (mmdet).
 UNKNOWN: what the authors' searches of lr, weight decay, drop path and epochs found for this row;
 their window size (14 or 16); whether taps have a norm. Batch here: 8 GPUs x 8.
 """
 
-from mmcv.transforms import LoadImageFromFile, RandomResize
+from mmcv.transforms import LoadImageFromFile
 from mmdet.datasets import CocoDataset
-from mmdet.datasets.transforms import (
-    FilterAnnotations,
-    LoadAnnotations,
-    PackDetInputs,
-    Pad,
-    RandomCrop,
-    RandomFlip,
-    Resize,
-)
+from mmdet.datasets.transforms import LoadAnnotations, PackDetInputs, RandomFlip
 from mmdet.models import (
     FPN,
     CrossEntropyLoss,
     DetDataPreprocessor,
-    FCNMaskHead,
     L1Loss,
     MaskRCNN,
     RPNHead,
@@ -55,6 +49,9 @@ from torch.optim import AdamW
 
 from mae_bench.models import FeaturePyramidAdapter, VisionTransformer
 from mae_bench.openmmlab.coco_metric import FastCocoMetric
+from mae_bench.openmmlab.large_scale_jitter import FitToSquare, LargeScaleJitter
+from mae_bench.openmmlab.mask_geometry import LoadPolygons
+from mae_bench.openmmlab.mask_head import UndecidedMaskHead
 from mae_bench.openmmlab.roi_extractor import Float32RoIExtractor
 from mae_bench.training import LayerDecayConstructor, ResumableEpochLoop
 from mae_bench.training.hooks import DrawPredictions, ExportCheckpoint
@@ -98,8 +95,16 @@ model = dict(
             patch_size=16,
             strides=strides,
             norm_cfg=dict(type="GN", num_groups=32),
+            lecun_init=True,
         ),
-        dict(type=FPN, in_channels=[768] * 4, out_channels=256, num_outs=5, norm_cfg=norm_cfg),
+        dict(
+            type=FPN,
+            in_channels=[768] * 4,
+            out_channels=256,
+            num_outs=5,
+            norm_cfg=norm_cfg,
+            init_cfg=dict(type="Caffe2Xavier", layer="Conv2d"),
+        ),
     ],
     rpn_head=dict(
         type=RPNHead,
@@ -135,6 +140,11 @@ model = dict(
             bbox_coder=dict(type=DeltaXYWHBBoxCoder, target_stds=[0.1, 0.1, 0.2, 0.2]),
             loss_cls=dict(type=CrossEntropyLoss),
             loss_bbox=dict(type=L1Loss),
+            init_cfg=[
+                dict(type="Caffe2Xavier", layer=[], override=dict(name="shared_fcs")),
+                dict(type="Normal", std=0.01, override=dict(name="fc_cls")),
+                dict(type="Normal", std=0.001, override=dict(name="fc_reg")),
+            ],
         ),
         mask_roi_extractor=dict(
             type=Float32RoIExtractor,
@@ -143,7 +153,7 @@ model = dict(
             featmap_strides=strides,
         ),
         mask_head=dict(
-            type=FCNMaskHead,
+            type=UndecidedMaskHead,
             num_convs=4,
             in_channels=256,
             conv_out_channels=256,
@@ -158,7 +168,7 @@ model = dict(
                 type=MaxIoUAssigner,
                 pos_iou_thr=0.7,
                 neg_iou_thr=0.3,
-                min_pos_iou=0.3,
+                min_pos_iou=0.0,  # every object has an anchor, however small it is
                 ignore_iof_thr=-1,
             ),
             sampler=dict(
@@ -218,22 +228,8 @@ train_dataloader = dict(
         filter_cfg=dict(filter_empty_gt=True),
         pipeline=[
             dict(type=LoadImageFromFile),
-            dict(type=LoadAnnotations, with_bbox=True, with_mask=True),
-            dict(
-                type=RandomResize,
-                scale=(size, size),
-                ratio_range=(0.1, 2.0),
-                resize_type=Resize,
-                keep_ratio=True,
-            ),
-            dict(
-                type=RandomCrop,
-                crop_size=(size, size),
-                recompute_bbox=True,
-                allow_negative_crop=True,
-            ),
-            dict(type=FilterAnnotations, min_gt_bbox_wh=(1e-2, 1e-2), keep_empty=False),
-            dict(type=Pad, size=(size, size), pad_val=dict(img=(128, 128, 128), masks=0)),
+            dict(type=LoadPolygons, with_bbox=True, with_mask=True),
+            dict(type=LargeScaleJitter, size=size, ratio_range=(0.1, 2.0), pad=128),
             dict(type=RandomFlip, prob=0.5),
             dict(type=PackDetInputs),
         ],
@@ -252,7 +248,7 @@ val_dataloader = dict(
         test_mode=True,
         pipeline=[
             dict(type=LoadImageFromFile),
-            dict(type=Resize, scale=(size, size), keep_ratio=True),
+            dict(type=FitToSquare, size=size, pad=128),
             dict(type=LoadAnnotations, with_bbox=True, with_mask=True),
             dict(
                 type=PackDetInputs,
@@ -272,7 +268,7 @@ test_cfg = dict(type=TestLoop)
 optim_wrapper = dict(
     type=OptimWrapper,
     constructor=LayerDecayConstructor,
-    paramwise_cfg=dict(no_decay=("pos_embed", "relative_position_bias_table")),
+    paramwise_cfg=dict(no_decay=("pos_embed", "relative_position_bias_table"), exempt="norms"),
     optimizer=dict(type=AdamW, lr=8e-5, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.1, fused=True),
 )
 auto_scale_lr = dict(base_batch_size=64, enable=True)

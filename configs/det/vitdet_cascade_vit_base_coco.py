@@ -8,8 +8,9 @@ Reproduces ViTDet (Li et al. 2022), Cascade Mask R-CNN, ViT-B: box AP 54.0, mask
 
 Sources: detectron2, projects/ViTDet: three box heads, each with
 four convolutions and one linear layer, boxes regressed for all
-classes alike; the rest as in vitdet_mask_rcnn_vit_base_coco.py.
-UNKNOWN: nothing. Batch here: 8 GPUs x 8.
+classes alike, sampled in the first stage only; one mask head, trained
+on the proposals of the first stage; the rest as in vitdet_mask_rcnn_vit_base_coco.py.
+Batch here: 8 GPUs x 8.
 """
 
 from mmengine.config import read_base

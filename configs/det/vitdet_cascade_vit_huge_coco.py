@@ -8,8 +8,10 @@ Reproduces ViTDet (Li et al. 2022), Cascade Mask R-CNN, ViT-H: box AP 58.7, mask
 
 Sources: detectron2, projects/ViTDet: three box heads, each with
 four convolutions and one linear layer, boxes regressed for all
-classes alike; layer decay 0.9, drop path 0.5, global blocks 7, 15, 23 and 31,
-75 epochs; the rest as in vitdet_mask_rcnn_vit_base_coco.py.
+classes alike, sampled in the first stage only; one mask head, trained
+on the proposals of the first stage; layer decay 0.9, drop path 0.5, global blocks 7, 15, 23 and 31,
+75 epochs, weight decay of all, positions and norms too;
+the rest as in vitdet_mask_rcnn_vit_base_coco.py.
 MAE's ViT-H has patches of 14 pixels. detectron2 starts from mae_pretrain_vit_huge_p14to16.pth, the
 patch embedding of which was made 16 x 16. UNKNOWN: how. Batch here: 8 GPUs x 8, which may need
 model.backbone.with_cp=True.
@@ -30,7 +32,7 @@ model["backbone"].update(
     drop_path_rate=0.5,
 )
 model["neck"].update(embed_dim=1280)
-optim_wrapper["paramwise_cfg"].update(layer_decay=0.9)
+optim_wrapper["paramwise_cfg"].update(layer_decay=0.9, no_decay=(), exempt="named")
 train_cfg.update(max_epochs=75)
 param_scheduler[1].update(milestones=[67, 72])
 

@@ -8,9 +8,10 @@ Reproduces ViTDet (Li et al. 2022), Cascade Mask R-CNN, ViT-L: box AP 57.6, mask
 
 Sources: detectron2, projects/ViTDet: three box heads, each with
 four convolutions and one linear layer, boxes regressed for all
-classes alike; layer decay 0.8, drop path 0.4, global blocks 5, 11, 17 and 23;
+classes alike, sampled in the first stage only; one mask head, trained
+on the proposals of the first stage; layer decay 0.8, drop path 0.4, global blocks 5, 11, 17 and 23;
 the rest as in vitdet_mask_rcnn_vit_base_coco.py.
-Batch here: 8 GPUs x 8, which may need model.backbone.with_cp=True. UNKNOWN: nothing.
+Batch here: 8 GPUs x 8, which may need model.backbone.with_cp=True.
 """
 
 from mmengine.config import read_base

@@ -8,7 +8,8 @@ Reproduces ViTDet (Li et al. 2022), Mask R-CNN, ViT-H: box AP 56.7, mask AP 50.2
 
 Sources: detectron2, projects/ViTDet:
 layer decay 0.9, drop path 0.5, global blocks 7, 15, 23 and 31,
-75 epochs; the rest as in vitdet_mask_rcnn_vit_base_coco.py.
+75 epochs, weight decay of all, positions and norms too;
+the rest as in vitdet_mask_rcnn_vit_base_coco.py.
 MAE's ViT-H has patches of 14 pixels. detectron2 starts from mae_pretrain_vit_huge_p14to16.pth, the
 patch embedding of which was made 16 x 16. UNKNOWN: how. Batch here: 8 GPUs x 8, which may need
 model.backbone.with_cp=True.
@@ -26,7 +27,7 @@ model["backbone"].update(
     drop_path_rate=0.5,
 )
 model["neck"].update(embed_dim=1280)
-optim_wrapper["paramwise_cfg"].update(layer_decay=0.9)
+optim_wrapper["paramwise_cfg"].update(layer_decay=0.9, no_decay=(), exempt="named")
 train_cfg.update(max_epochs=75)
 param_scheduler[1].update(milestones=[67, 72])
 

@@ -9,7 +9,7 @@ Reproduces ViTDet (Li et al. 2022), Mask R-CNN, ViT-L: box AP 55.5, mask AP 49.2
 Sources: detectron2, projects/ViTDet:
 layer decay 0.8, drop path 0.4, global blocks 5, 11, 17 and 23;
 the rest as in vitdet_mask_rcnn_vit_base_coco.py.
-Batch here: 8 GPUs x 8, which may need model.backbone.with_cp=True. UNKNOWN: nothing.
+Batch here: 8 GPUs x 8, which may need model.backbone.with_cp=True.
 """
 
 from mmengine.config import read_base

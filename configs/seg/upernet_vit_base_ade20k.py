@@ -9,12 +9,15 @@ Reproduces MAE Table 5, MAE, ViT-B: 48.1 mIoU; also Table 7, ADE20K ViT-B.
 Sources. MAE Appendix A.4: UperNet, BEiT's segmentation code, batch 16, relative positions switched
 on for the transfer, from zero. BEiT's code: adapter, taps 3, 5, 7 and 11 without norm, heads and
 their widths, crop 512, augmentation, sliding-window test at one scale, AdamW with weight decay 0.05
-on all but biases and norms, warm-up of 1500 iterations from a millionth, linear decay. lr 1e-4,
-layer decay 0.65, drop path 0.1, 160,000 iterations: the two public runs with this result
-(implus/mae_segmentation, mmsegmentation). Those have a trained factor on every branch, which MAE
-has not: model.backbone.layer_scale_init=1.0.
+on all but biases and norms, linear decay times a warm-up of 1500 iterations from a millionth
+(mmcv 1). Images are resized by OpenCV, bilinear without antialiasing, as in mmcv 1. lr 1e-4, layer
+decay 0.65, drop path 0.1, 160,000 iterations: the two public runs with this result
+(implus/mae_segmentation; mmsegmentation, whose decay waits for the end of the warm-up). Those have
+a trained factor on every branch, which MAE has not: model.backbone.layer_scale_init=1.0.
+BEiT (Table 5) has no absolute positions: model.backbone.train_positions=False; its layer scale
+starts from 0.1, from 1e-6 for ViT-L, and its own lr for self-supervised weights is 7e-4.
 Differs from the paper: 160,000 iterations are 126.7 epochs, the paper says 100
-(train_cfg.max_iters=126312). A picture more than four times as wide as high is padded in a
+(train_cfg.max_iters=126312). An image more than four times as wide as high is padded in a
 test, where mmsegmentation would cut a window smaller than the crop.
 UNKNOWN: what the authors' search of lr found for this row; their layer decay, drop path and way of
 testing. Batch here: 8 GPUs x 2.
@@ -23,21 +26,21 @@ testing. Batch here: 8 GPUs x 2.
 from mmcv.transforms import LoadImageFromFile, RandomFlip, RandomResize, Resize
 from mmengine.config import read_base
 from mmengine.dataset import DefaultSampler, InfiniteSampler
-from mmengine.optim import LinearLR, OptimWrapper, PolyLR
+from mmengine.optim import OptimWrapper
 from mmengine.runner import TestLoop, ValLoop
 from mmseg.datasets import ADE20KDataset
-from mmseg.datasets.transforms import (
-    LoadAnnotations,
-    PackSegInputs,
-    PhotoMetricDistortion,
-    RandomCrop,
-)
+from mmseg.datasets.transforms import LoadAnnotations, PackSegInputs
 from mmseg.evaluation import IoUMetric
 from mmseg.models import CrossEntropyLoss, EncoderDecoder, FCNHead, SegDataPreProcessor, UPerHead
 from torch.optim import AdamW
 
 from mae_bench.models import FeaturePyramidAdapter, VisionTransformer
-from mae_bench.training import LayerDecayConstructor, ResumableIterLoop
+from mae_bench.openmmlab.seg_transforms import (
+    FastLoadAnnotations,
+    FastPhotoMetricDistortion,
+    FastRandomCrop,
+)
+from mae_bench.training import LayerDecayConstructor, ResumableIterLoop, WarmupLinearLR
 from mae_bench.training.hooks import DrawPredictions, ExportCheckpoint
 
 with read_base():
@@ -118,11 +121,11 @@ train_dataloader = dict(
         data_prefix=dict(img_path="images/training", seg_map_path="annotations/training"),
         pipeline=[
             dict(type=LoadImageFromFile),
-            dict(type=LoadAnnotations, reduce_zero_label=True),
+            dict(type=FastLoadAnnotations),
             dict(type=RandomResize, scale=(2048, size), ratio_range=(0.5, 2.0), keep_ratio=True),
-            dict(type=RandomCrop, crop_size=(size, size), cat_max_ratio=0.75),
+            dict(type=FastRandomCrop, crop_size=(size, size), cat_max_ratio=0.75),
             dict(type=RandomFlip, prob=0.5),
-            dict(type=PhotoMetricDistortion),
+            dict(type=FastPhotoMetricDistortion),
             dict(type=PackSegInputs),
         ],
     ),
@@ -162,10 +165,7 @@ optim_wrapper = dict(
 )
 auto_scale_lr = dict(base_batch_size=16, enable=True)
 # The decay ends with the last iteration, so train_cfg.max_iters alone sets the length.
-param_scheduler = [
-    dict(type=LinearLR, start_factor=1e-6, end=1500, by_epoch=False),
-    dict(type=PolyLR, power=1.0, eta_min=0.0, begin=1500, by_epoch=False),
-]
+param_scheduler = [dict(type=WarmupLinearLR, warmup=1500, start_factor=1e-6, by_epoch=False)]
 
 default_hooks["checkpoint"].update(interval=4000, by_epoch=False)
 log_processor.update(by_epoch=False)

@@ -115,8 +115,10 @@ class VisionTransformer(BaseModule):
             after the last block trains.
         layer_scale_init: start of a trained factor for each channel of either branch of a block
             (CaiT), under timm's names ``ls1.gamma`` and ``ls2.gamma``; None: no factors, as in
-            MAE. BEiT's start is 0.1 (base), 1e-5 (large); mmsegmentation's MAE, whose ADE20K
-            result is public, has them with 1.
+            MAE. BEiT's start is 0.1 (base), 1e-5 (large; 1e-6 in its segmentation code);
+            mmsegmentation's MAE, whose ADE20K result is public, has them with 1.
+        train_positions: False: the absolute positions stay as they are loaded. BEiT's are zero, so
+            this is BEiT without them.
         with_cp: activation checkpointing: blocks keep their input only and are computed again in
             the backward pass. Same results for less memory and about a third more time.
         init_cfg: ``dict(type="mae_bench.PretrainedBackbone", checkpoint=...)`` or None.
@@ -145,6 +147,7 @@ class VisionTransformer(BaseModule):
         frozen: bool = False,
         trainable_blocks: float | None = None,
         layer_scale_init: float | None = None,
+        train_positions: bool = True,
         with_cp: bool = False,
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
@@ -201,6 +204,8 @@ class VisionTransformer(BaseModule):
         if frozen and trainable_blocks:
             raise ValueError(f"frozen=True excludes trainable_blocks={trainable_blocks}")
         self._freeze(0 if frozen else trainable_blocks)
+        if not train_positions:
+            self.pos_embed.requires_grad_(False)
 
     @staticmethod
     def _resolve_arch(arch: str | dict[str, int]) -> dict[str, int]:

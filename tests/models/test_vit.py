@@ -410,3 +410,9 @@ def test_input_that_the_patch_size_does_not_divide_is_an_error():
     model = VisionTransformer(TINY, 32, output="mean")
     with pytest.raises(ValueError, match="40x32 pixels cannot be cut into 16x16 patches"):
         model(torch.zeros(1, 3, 40, 32))
+
+
+def test_positions_can_stay_as_they_are_loaded():
+    backbone = VisionTransformer(TINY, 32, output="mean", train_positions=False)
+    kept = [name for name, p in backbone.named_parameters() if not p.requires_grad]
+    assert kept == ["pos_embed"]
