@@ -11,7 +11,9 @@ table's 0.95 is confirmed by readers of the PDF). What the table does not say is
 vit_base_finetune_in1k.py (authors' fine-tuning code, which He names for this, without layer
 decay), but for random erasing, which it does not list ("disable others").
 UNKNOWN: position embedding (here sin-cos, trained), initialisation (here that of pre-training, and
-std 2e-5 for the head), pooling (here the mean), floor of the lr (here 1e-6).
+std 2e-5 for the head), pooling (here the mean), floor of the lr (here 1e-6), the set of
+RandAugment's operations (here timm's increasing ones), when the average starts (here at once,
+without a warm-up of its own).
 """
 
 from mmengine.config import read_base

@@ -5,8 +5,9 @@
 
 Reproduces MAE Table 3, ViT-H448: 87.8 top-1. The recipe was never published: the paper says
 "fine-tuning with a 448 size" and the authors' repository has no command for it. This is their
-command for 224 pixels (vit_huge_finetune_in1k.py) at 448, a proposal; OpenMMLab got 87.3 so, with
-a batch of 256. Batch here: 32 GPUs x 32 = 1024.
+command for 224 pixels (vit_huge_finetune_in1k.py) at 448, a proposal. OpenMMLab's 87.3 is of
+another recipe: an lr of 4e-3 for whatever batch (256 by the file's name, 128 for each GPU in the
+file), tested at 512 pixels cropped to 448. Batch here: 32 GPUs x 32 = 1024.
 
 Sources: as vit_huge_finetune_in1k.py. Above 224 pixels the authors' code resizes for evaluation to
 the input size itself, without a margin to crop. The position embedding is resized bicubically.

@@ -15,7 +15,7 @@ Sources: Section 4.3 and Appendix A.1 (Table 9 but for the epochs, of which the 
 counts for each number of blocks). What Table 9 does not say as in vit_base_finetune_in1k.py.
 UNKNOWN: whether the final norm trains (here it does), pooling (here the class token after the
 pre-trained norm, as in linear probing, so that the ends of the curve meet), and whether frozen
-blocks drop paths (here not).
+blocks drop paths (here not); the recipes of MoCo v3's points.
 """
 
 from mmengine.config import read_base

@@ -5,7 +5,7 @@
 
 Reproduces MAE Table 1d, dVAE token.
 
-Sources: ViT-L/16 with un-normalised pixels for 800 epochs: Table 1. All else as in
+Sources: ViT-L/16 for 800 epochs: Table 1. All else as in
 mae_vit_base_p16.py (Table 8).
 UNKNOWN: how the authors resized the tokenizer's input; antialiased bicubic to 112 pixels here. The
 file: `tools/convert_dvae.py encoder.pkl data/dalle_dvae/encoder.safetensors --trust`.
