@@ -8,9 +8,10 @@ train_cfg.max_epochs alone sets the length: the cosine ends with it.
 
 Sources: optimizer, base lr, weight decay, batch 4096, cosine with 40 epochs of warm-up: Table 8.
 1600 epochs: the caption of Table 3, and Section 5 for what is transferred; of Table 7's rows with
-other targets they are an inference. Decoder of 8 blocks of width 512, ratio 75 %: Table 1. Betas 0.9 and
-0.95, 16 heads in the decoder, crops of 20 to 100 % of the area, warm-up from 0 and the rate at
-every iteration, floor 0, class and mask tokens decayed but biases and norms not: the authors' code.
+other targets they are an inference. Decoder of 8 blocks of width 512, ratio 75 %: Table 1. Betas
+0.9 and 0.95, 16 heads in the decoder, crops of 20 to 100 % of the area, warm-up from 0 and the rate
+at every iteration, floor 0, class and mask tokens decayed but biases and norms not: the authors'
+code.
 Eps: PyTorch's default, which that code leaves. Batch here: 8 GPUs x 512 = 4096; with another number
 the rate follows the batch really used, GPUs x batch_size x accumulation:
 `--cfg-options train_dataloader.batch_size=128 optim_wrapper.accumulative_counts=4`.
