@@ -14,7 +14,7 @@ CONSTRAINTS ?= $(firstword $(wildcard constraints/python-$(PYTHON_VERSION).txt) 
 FAST_TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo mini data test test-slow test-torch lint clean
+.PHONY: help env demo mini data pages test test-slow test-torch lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -39,6 +39,9 @@ demo: env ## the main job end to end on the small built-in data
 
 mini: env ## the mini suite
 	$(BIN)/python tools/run_suite.py configs/suite/mini.yaml --work-dir work_dirs/mini
+
+pages: env ## write the pages of the published tables anew
+	$(BIN)/python -m mae_bench.results.table_page docs/tables
 
 data: env ## write the small built-in data to data/miniworld
 	$(BIN)/python tools/make_miniworld.py data/miniworld

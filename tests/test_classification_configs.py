@@ -12,11 +12,6 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, PARAM_SCHEDULERS, init_default_scope
 from timm.optim import param_groups_layer_decay
 
-from mae_bench.config.load import load_config
-from mae_bench.results.cells import check_entries
-from mae_bench.suite.plan import plan_jobs
-from mae_bench.suite.spec import load_suite
-
 from .recipes import load_recipe
 
 ROOT = Path(__file__).parents[1]
@@ -224,29 +219,7 @@ def test_docstring_has_sources_and_unknowns_and_a_page_names_the_config(path):
     text = ast.get_docstring(ast.parse(path.read_text()))
     assert "UNKNOWN" in text
     assert re.search(r"Sources|as in\s+vit_base_robustness", text)
-    pages = [ROOT / "docs/robustness.md", *(ROOT / "docs/tables").glob("*.md")]
+    pages = [ROOT / "docs/classification.md", ROOT / "docs/robustness.md"]
+    pages += [*(ROOT / "docs/tables").glob("*.md")]
     families = r"finetune_(inat|places)|linear_sgd"  # named by a pattern of the page
     assert any(path.name in page.read_text() for page in pages) or re.search(families, path.stem)
-
-
-@pytest.mark.parametrize("path", OWN, ids=lambda path: path.stem)
-def test_published_cells_exist(path):
-    entries = load_config(path).reproduces
-    check_entries(entries, path.name)
-    assert entries
-
-
-@pytest.mark.parametrize(
-    ("name", "cells"), [("partial", 1 + 8 * 3), ("inat_search", 3 * 9), ("places_search", 2 * 9)]
-)
-def test_suite(name, cells, monkeypatch, tmp_path):
-    monkeypatch.chdir(ROOT)
-    suite = load_suite(f"configs/suite/{name}.yaml")
-    trained = [job for job in plan_jobs(suite, tmp_path) if "--checkpoint" in job.command]
-    assert len(trained) == cells
-    for task in suite.tasks.values():
-        for key, values in task.grid.items():
-            for value in values:
-                cfg = load_config(task.config, {**task.overrides, key: value})
-        if task.grid:
-            assert "end" not in cfg.param_scheduler[0]  # follows max_epochs

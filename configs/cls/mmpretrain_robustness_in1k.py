@@ -18,4 +18,3 @@ with read_base():
 
 model = dict(type=mmpretrain_model, config="mobilenet_v2/mobilenet-v2_8xb32_in1k.py")
 test_dataloader["dataset"].update(transform=None)
-reproduces = []

@@ -20,4 +20,3 @@ with read_base():
 
 model = dict(type=TimmModel, model_name="resnet50.a1_in1k", pretrained=False, global_pool=None)
 test_dataloader["dataset"].update(transform=None)
-reproduces = []

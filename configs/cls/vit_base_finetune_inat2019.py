@@ -51,4 +51,3 @@ optim_wrapper["optimizer"].update(lr=1e-3)
 optim_wrapper["paramwise_cfg"].update(layer_decay=0.75)
 
 custom_hooks = [dict(type=ExportCheckpoint, method="supervised", data="iNaturalist 2019")]
-reproduces = [dict(table="Table 6", row="iNat 2019", column="ViT-B", metric="accuracy/top1")]

@@ -25,8 +25,3 @@ model["train_cfg"]["augments"].update(erase_prob=0.0)
 # Base learning rate for a batch of 256, scaled to the batch in use: 4e-3 for 1024.
 optim_wrapper["optimizer"].update(lr=1e-3)
 optim_wrapper["paramwise_cfg"].update(layer_decay=0.75)
-
-reproduces = [
-    dict(table="Table 3", column="ViT-B", metric="accuracy/top1"),
-    dict(table="Table 7", column="IN1K ViT-B", metric="accuracy/top1"),
-]

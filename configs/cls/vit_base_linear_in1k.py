@@ -113,7 +113,3 @@ param_scheduler = [
 
 randomness = dict(seed=0, diff_rank_seed=True)
 custom_hooks = [dict(type=ExportCheckpoint, method="linear probe", data="ImageNet-1K")]
-reproduces = [
-    dict(table="Table 12", row="MAE, ViT-B", column="acc", metric="accuracy/top1"),
-    dict(table="official linear probing", row="ViT-B", column="acc", metric="accuracy/top1"),
-]

@@ -20,5 +20,3 @@ train_dataloader.update(batch_size=512)
 
 # Base learning rate for a batch of 256, scaled to the batch in use: 1.6 for 4096.
 optim_wrapper["optimizer"] = dict(type=SGD, lr=0.1, momentum=0.9, weight_decay=0.0)
-
-reproduces = [dict(table="Table 12", row="MAE, ViT-B", column="acc", metric="accuracy/top1")]

@@ -58,31 +58,3 @@ test_dataloader = dict(
 )
 test_evaluator = []
 test_cfg = dict(type=RobustnessLoop)
-
-# Column of the size at hand; the row is that of MAE or of the supervised models.
-reproduces = [
-    dict(
-        table="Table 13",
-        row=dict(mae="IN-Corruption", supervised="supervised, IN-Corruption"),
-        column="ViT-B",
-        metric="imagenet_c/mCE",
-    ),
-    dict(
-        table="Table 13",
-        row=dict(mae="IN-Adversarial", supervised="supervised, IN-Adversarial"),
-        column="ViT-B",
-        metric="imagenet_a/top1",
-    ),
-    dict(
-        table="Table 13",
-        row=dict(mae="IN-Rendition", supervised="supervised, IN-Rendition"),
-        column="ViT-B",
-        metric="imagenet_r/top1",
-    ),
-    dict(
-        table="Table 13",
-        row=dict(mae="IN-Sketch", supervised="supervised, IN-Sketch"),
-        column="ViT-B",
-        metric="imagenet_sketch/top1",
-    ),
-]

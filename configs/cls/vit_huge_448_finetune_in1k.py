@@ -37,7 +37,3 @@ train_cfg.update(max_epochs=50)
 # Base learning rate for a batch of 256, scaled to the batch in use: 4e-3 for 1024.
 optim_wrapper["optimizer"].update(lr=1e-3)
 optim_wrapper["paramwise_cfg"].update(layer_decay=0.75)
-
-reproduces = [
-    dict(table="Table 3", column="ViT-H448", metric="accuracy/top1"),
-]

@@ -26,10 +26,3 @@ train_cfg.update(max_epochs=50)
 # Base learning rate for a batch of 256, scaled to the batch in use: 4e-3 for 1024.
 optim_wrapper["optimizer"].update(lr=1e-3)
 optim_wrapper["paramwise_cfg"].update(layer_decay=0.75)
-
-reproduces = [
-    dict(table="Table 3", column="ViT-L", metric="accuracy/top1"),
-    dict(table="Table 7", column="IN1K ViT-L", metric="accuracy/top1"),
-    dict(table="official fine-tuning", row="ViT-L", column="Acc@1", metric="accuracy/top1"),
-    dict(table="official fine-tuning", row="ViT-L", column="Acc@5", metric="accuracy/top5"),
-]

@@ -30,16 +30,3 @@ train_cfg.update(max_epochs=50)
 # Base learning rate for a batch of 256, scaled to the batch in use: 4e-3 for 1024.
 optim_wrapper["optimizer"].update(lr=1e-3)
 optim_wrapper["paramwise_cfg"].update(layer_decay=0.75)
-
-reproduces = [
-    dict(table="Table 3", column="ViT-L", metric="accuracy/top1"),
-    dict(table="Table 7", column="IN1K ViT-L", metric="accuracy/top1"),
-    dict(table="Table 1a", column="ft", metric="accuracy/top1"),
-    dict(table="Table 1b", column="ft", metric="accuracy/top1"),
-    dict(table="Table 1c", column="ft", metric="accuracy/top1"),
-    dict(table="Table 1d", column="ft", metric="accuracy/top1"),
-    dict(table="Table 1e", column="ft", metric="accuracy/top1"),
-    dict(table="Table 1f", column="ft", metric="accuracy/top1"),
-    dict(table="Section 3, footnote 1", column="top-1", metric="accuracy/top1"),
-    dict(table="Table 2", column="ft acc", metric="accuracy/top1"),
-]

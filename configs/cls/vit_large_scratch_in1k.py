@@ -37,23 +37,3 @@ custom_hooks = [
     dict(type=WeightAverage, decay=0.9999),
     dict(type=ExportCheckpoint, method="supervised", data="ImageNet-1K"),
 ]
-reproduces = [
-    dict(
-        table="Table 3",
-        row=dict(random="scratch, our impl."),
-        column="ViT-L",
-        metric="accuracy/top1",
-    ),
-    dict(
-        table="Appendix A.2",
-        row=dict(random="ViT-L"),
-        column="w/ EMA",
-        metric="accuracy/top1",
-    ),
-    dict(
-        table="Appendix A.2",
-        row=dict(random="ViT-L"),
-        column="w/o EMA",
-        metric="accuracy/top1_without_ema",
-    ),
-]

@@ -21,9 +21,3 @@ with read_base():
 model["backbone"].update(arch="large", out_indices=(5, 11, 17, 23), global_blocks=(5, 11, 17, 23))
 model["neck"][0].update(embed_dim=1024)
 model["neck"][1].update(in_channels=[1024] * 4)
-
-reproduces = [
-    dict(table="Table 4", column="APbox ViT-L", metric="coco/bbox_mAP", scale=100),
-    dict(table="Table 4", column="APmask ViT-L", metric="coco/segm_mAP", scale=100),
-    dict(table="Table 7", column="COCO ViT-L", metric="coco/bbox_mAP", scale=100),
-]

@@ -20,8 +20,3 @@ with read_base():
 
 model.update(roi_head=cascade_roi_head)
 model["train_cfg"].update(rcnn=cascade_rcnn_train_cfg)
-
-reproduces = [
-    dict(table="ViTDet", row="Cascade Mask R-CNN, ViT-B", column=column, metric=metric, scale=100)
-    for column, metric in (("APbox", "coco/bbox_mAP"), ("APmask", "coco/segm_mAP"))
-]

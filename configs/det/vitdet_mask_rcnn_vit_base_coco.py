@@ -326,8 +326,3 @@ param_scheduler = [
 
 default_hooks.update(visualization=dict(type=DrawPredictions, interval=500))
 custom_hooks = [dict(type=ExportCheckpoint, method="supervised", data="COCO")]
-reproduces = [
-    dict(table=table, row="Mask R-CNN, ViT-B", column=column, metric=metric, scale=100)
-    for table in ("ViTDet", "mmdetection ViTDet", "ViTAE ViTDet")
-    for column, metric in (("APbox", "coco/bbox_mAP"), ("APmask", "coco/segm_mAP"))
-]

@@ -30,8 +30,3 @@ model["neck"].update(embed_dim=1280)
 optim_wrapper["paramwise_cfg"].update(layer_decay=0.9, no_decay=(), exempt="named")
 train_cfg.update(max_epochs=75)
 param_scheduler[1].update(milestones=[67, 72])
-
-reproduces = [
-    dict(table="ViTDet", row="Mask R-CNN, ViT-H", column=column, metric=metric, scale=100)
-    for column, metric in (("APbox", "coco/bbox_mAP"), ("APmask", "coco/segm_mAP"))
-]

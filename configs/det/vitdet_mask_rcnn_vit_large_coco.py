@@ -25,8 +25,3 @@ model["backbone"].update(
 )
 model["neck"].update(embed_dim=1024)
 optim_wrapper["paramwise_cfg"].update(layer_decay=0.8)
-
-reproduces = [
-    dict(table="ViTDet", row="Mask R-CNN, ViT-L", column=column, metric=metric, scale=100)
-    for column, metric in (("APbox", "coco/bbox_mAP"), ("APmask", "coco/segm_mAP"))
-]

@@ -162,18 +162,3 @@ param_scheduler = [
 
 default_hooks.update(visualization=dict(type=DrawPredictions, interval=1000))
 custom_hooks = [dict(type=ExportCheckpoint, method="supervised", data="ImageNet-S")]
-reproduces = [
-    dict(
-        table="ImageNet-S model zoo",
-        row="MAE ViT-B, SSL",
-        column="mIoU (val)",
-        metric="mIoU",
-    ),
-    dict(
-        table="Papers with Code, ImageNet-S",
-        row="MAE (ViT-B/16, 224x224, SSL, mmseg)",
-        column="mIoU (val)",
-        metric="mIoU",
-        differs=["recipe of the authors' own code, not of its mmsegmentation branch"],
-    ),
-]

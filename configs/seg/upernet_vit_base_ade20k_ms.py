@@ -52,7 +52,3 @@ test_dataloader = dict(
         ],
     ),
 )
-
-reproduces = [
-    dict(table="mmsegmentation", row="MAE ViT-B", column="mIoU (ms+flip)", metric="mIoU"),
-]

@@ -24,8 +24,3 @@ model["decode_head"].update(in_channels=[1024] * 4, channels=1024)
 model["auxiliary_head"].update(in_channels=1024)
 
 optim_wrapper["paramwise_cfg"].update(layer_decay=0.75)
-
-reproduces = [
-    dict(table="Table 5", column="ViT-L", metric="mIoU"),
-    dict(table="Table 7", column="ADE20K ViT-L", metric="mIoU"),
-]

@@ -11,26 +11,30 @@ from ..results.compare import changes, comparison_grid
 from ..results.export import tables_csv
 from ..results.grid import Grid, latex_document
 from ..results.html_report import write_report
-from ..results.paper import measured_tables
-from ..results.table import build_table, find_layouts, records_below, scan_records
+from ..results.measured import MeasuredTable
+from ..results.overview import Overview, overview
+from ..results.runs_grid import runs_grids
+from ..results.table_grid import table_grid
 from ..run_folder import REPORT_NAME
 
 
 def parse_args() -> argparse.Namespace:
     """Options of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("dir", help="work dir of a suite, of several, or of single runs")
+    parser.add_argument("dir", help="work dir of suites or of single runs, or a record")
     parser.add_argument(
         "--format",
         choices=["md", "csv", "latex", "html"],
-        help="without it, tables on the terminal",
+        help="without it, tables on the terminal; latex has one line for each method, as papers do",
     )
     parser.add_argument("--out", help="file to write; without it to the terminal, html to DIR")
+    parser.add_argument("--rows", nargs="+", help="titles of rows to show, in this order")
+    parser.add_argument("--columns", nargs="+", help="titles of columns to show, in this order")
     parser.add_argument(
         "--compare",
         nargs=2,
         metavar=("A", "B"),
-        help="instead: which tasks moved from initialisation A to B, beyond the spread of seeds",
+        help="instead: which tasks moved from line A to line B, beyond the spread of seeds",
     )
     return parser.parse_args()
 
@@ -42,43 +46,58 @@ def main() -> None:
         raise ValueError("--out needs --format md, csv, latex or html")
     if args.compare and args.format == "csv":
         raise ValueError("--compare has no csv; use --format md, latex or html")
-    if not Path(args.dir).is_dir():
-        raise FileNotFoundError(f"{args.dir}: no such folder")
-    records, problems = scan_records(args.dir)
-    layouts = find_layouts(args.dir)
-    suites = {
-        folder: build_table(layout, records_below(folder, records))
-        for folder, layout in layouts.items()
-    }
-    papers, wrong_cells = measured_tables(records)
-    for problem in [*problems, *wrong_cells]:
+    found = overview(args.dir)
+    for problem in found.problems:
         print(f"skipped: {problem}", file=sys.stderr)
-    if not suites and not papers and not args.compare:
-        raise ValueError(
-            f"{args.dir}: no table to make: {len(records)} records, no suite, and none whose "
-            "config says what it reproduces (docs/report.md)"
-        )
+    if not found.records:
+        raise ValueError(f"{args.dir}: no table to make: no record of a finished run in it")
     if args.format == "html":
         out = args.out or Path(args.dir, REPORT_NAME)
         print(write_report(args.dir, out, tuple(args.compare) if args.compare else None))
         return
-    grids = [table.grid() for table in suites.values()] + [paper.grid() for paper in papers]
-    if args.compare:
-        before, after = args.compare
-        grids = [comparison_grid(before, after, changes(before, after, layouts, records))]
-    if args.format is None:
-        for grid in grids:
-            Console().print(grid.rich())
-        return
     if args.format == "csv":
-        text = tables_csv(suites, papers, records)
+        text = tables_csv(found.tables)
     else:
+        grids = wanted_grids(args, found)
+        if args.format is None:
+            show(grids)
+            return
         text = latex_document(grids) if args.format == "latex" else markdown(grids)
     if args.out:
         write_atomic(text.encode(), args.out)
         print(args.out)
     else:
         print(text, end="")
+
+
+def wanted_grids(args: argparse.Namespace, found: Overview) -> list[Grid]:
+    """The tables that the options ask for; then runs that are in none, and why."""
+    if args.compare:
+        before, after = args.compare
+        return [comparison_grid(before, after, changes(before, after, found.tables))]
+    tables = [table for table in found.tables if chosen(table, args)]
+    if (args.rows or args.columns) and not tables:
+        raise ValueError(f"{args.dir}: no table has all the rows and columns that were asked for")
+    paper = args.format == "latex"
+    grids = [table_grid(table, args.rows, args.columns, paper) for table in tables]
+    if not (args.rows or args.columns):
+        grids += runs_grids(found.by_hand(), found.records)
+        for one in found.reasons():
+            print(f"in no table: {one.run}: {one.reason}", file=sys.stderr)
+    return grids
+
+
+def chosen(measured: MeasuredTable, args: argparse.Namespace) -> bool:
+    """Whether a table has the lines that were asked for."""
+    table = measured.table
+    return set(args.rows or ()) <= set(table.rows) and set(args.columns or ()) <= set(table.columns)
+
+
+def show(grids: list[Grid]) -> None:
+    """Print tables on the terminal."""
+    console = Console()
+    for grid in grids:
+        console.print(grid.rich())
 
 
 def markdown(grids: list[Grid]) -> str:

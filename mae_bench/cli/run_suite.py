@@ -12,15 +12,18 @@ from typing import Any
 
 from rich.console import Console
 
+from ..files import write_atomic
 from ..results.html_report import write_report
-from ..results.table import build_table, read_records, write_layout
+from ..results.overview import overview
+from ..results.table_file import Suite, load_suite, write_suite
+from ..results.table_grid import table_grid
 from ..run_folder import LOG_NAME, REPORT_NAME, TABLE_NAME
 from ..suite.cost import costs
 from ..suite.display import BarDisplay, PlainDisplay, ProgressReader, duration
 from ..suite.executor import Executor, LocalExecutor, cpu_cores, run_jobs, visible_gpus
-from ..suite.plan import plan_jobs
+from ..suite.plan import Plan, plan_jobs
+from ..suite.rows import parse_checkpoints, with_checkpoints
 from ..suite.slurm import SlurmExecutor
-from ..suite.spec import Suite, load_suite
 from ..suite.state import State, current_state
 
 
@@ -45,6 +48,20 @@ def parse_args() -> argparse.Namespace:
         metavar="KEY=VALUE",
         help="what a Slurm job asks for, in submitit's names: time=600 partition=gpu",
     )
+    parser.add_argument(
+        "--checkpoint",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=FILE",
+        help="a further line of the tables for each: NAME=FILE, FILE, or a pattern of files; the "
+        "name of a start gives that start another file",
+    )
+    parser.add_argument(
+        "--only",
+        metavar="TITLES",
+        help="parts of titles, such as 'MAE, ViT-B', which cells must have in row, column or table",
+    )
     parser.add_argument("--retry-failed", action="store_true", help="try failed jobs once more")
     parser.add_argument("--dry-run", action="store_true", help="list the jobs and stop")
     return parser.parse_args()
@@ -60,9 +77,14 @@ def main() -> int:
         raise ValueError(f"--jobs {args.jobs}: --executor inline runs one at a time; use local")
     if args.slurm and args.executor != "slurm":
         raise ValueError("--slurm is for --executor slurm")
-    suite = load_suite(args.suite)
+    suite = with_checkpoints(load_suite(args.suite), parse_checkpoints(args.checkpoint))
     work_dir = Path(args.work_dir or Path("work_dirs", Path(args.suite).stem))
-    jobs = plan_jobs(suite, work_dir)
+    plan = plan_jobs(suite, work_dir, args.only)
+    jobs = plan.jobs
+    if plan.missing:
+        list_missing(plan)
+        if not args.dry_run:
+            raise ValueError(f"{len(plan.missing)} files are missing, listed above")
     executor, slots = make_executor(args, work_dir, len(jobs))
     state = current_state(jobs, slots, args.retry_failed)
     if args.dry_run:
@@ -71,7 +93,7 @@ def main() -> int:
     # a batch system ends a program with SIGTERM: stop the children then as on Ctrl-C
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     prepare_data(suite)
-    write_layout(suite.layout(), work_dir)
+    write_suite(suite, work_dir)
     display = BarDisplay(console) if console.is_terminal else PlainDisplay(console)
     try:
         with display:
@@ -80,7 +102,10 @@ def main() -> int:
         queue = ", submitted jobs stay in the queue" if args.executor == "slurm" else ""
         console.print(f"stopped{queue}; the same command goes on from here", highlight=False)
         return 130
-    summarise(suite, work_dir, console)
+    for job in jobs:
+        if job.name in state.done:
+            job.refresh_cells()
+    summarise(work_dir, console)
     for name, reason in state.failed.items():
         log = work_dir / name / LOG_NAME
         print(f"failed: {name}: {reason}; see {log}", file=sys.stderr)
@@ -143,17 +168,27 @@ def _short_list(names: tuple[str, ...]) -> str:
 
 def prepare_data(suite: Suite) -> None:
     """Build the embedded data set where the suite wants it and it is not there."""
-    if suite.data == "miniworld":
+    if suite.data_set == "miniworld":
         from ..datasets.miniworld.world import build
 
         build()
 
 
-def summarise(suite: Suite, work_dir: Path, console: Console) -> None:
-    """Print the table and write it and the report beside the jobs."""
-    table = build_table(suite.layout(), read_records(work_dir))
-    console.print(table.rich())
+def list_missing(plan: Plan) -> None:
+    """Name every file that cells want and that is not there."""
+    for file, cells in plan.missing.items():
+        more = f" and {len(cells) - 1} more cells" if len(cells) > 1 else ""
+        print(f"missing: {file}, for {cells[0]}{more}", file=sys.stderr)
+
+
+def summarise(work_dir: Path, console: Console) -> None:
+    """Write the tables and the report beside the jobs, then print the tables."""
+    found = overview(work_dir)
+    grids = [table_grid(table) for table in found.tables]
     table_file = work_dir / TABLE_NAME
-    table_file.write_text(table.markdown(), encoding="utf-8")
+    sections = "\n".join(grid.markdown_section() for grid in grids)
+    write_atomic(sections.encode(), table_file)
     report_file = write_report(work_dir, work_dir / REPORT_NAME)
+    for grid in grids:
+        console.print(grid.rich())
     console.print(f"table:  {table_file}\nreport: {report_file}", highlight=False, soft_wrap=True)

@@ -24,6 +24,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--cfg-options", nargs="+", action=DictAction, default={}, help="key=value overrides"
     )
+    parser.add_argument(
+        "--cell",
+        nargs=3,
+        action="append",
+        default=[],
+        metavar=("TABLE", "ROW", "COLUMN"),
+        help="the cell of a table that this run measures; may be given several times",
+    )
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm"], default="none")
     return parser.parse_args()
 
@@ -35,6 +43,7 @@ def main() -> None:
 
     from ..config.load import load_config
     from ..evaluation.robustness import RobustnessLoop
+    from ..results.claim import claim_cells
     from ..results.robustness_page import print_table
     from ..training import launch
     from ..training.runner import TrainRunner
@@ -57,6 +66,7 @@ def main() -> None:
             "CHECKPOINT is missing; only a timm model has weights of its own, with --cfg-options "
             "model.pretrained=True"
         )
+    cfg.cells = claim_cells(args.cell, cfg)
     launch.check_data_folders(cfg)
     start = None if args.checkpoint is None else find_tested(cfg, args.checkpoint)
     launch.check_record_file(cfg, start.sha256 if start else None)
@@ -67,4 +77,4 @@ def main() -> None:
         metrics = runner.test()
     if isinstance(runner.test_loop, RobustnessLoop) and is_main_process():
         loop = runner.test_loop
-        print_table(metrics, loop.data_counts, runner.cfg.reproduces, loop.dataset.missing)
+        print_table(metrics, loop.data_counts, runner.cfg.get("cells") or [], loop.dataset.missing)

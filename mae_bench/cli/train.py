@@ -30,6 +30,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--fsdp", action="store_true", help="cut weights and moments among the processes"
     )
+    parser.add_argument(
+        "--cell",
+        nargs=3,
+        action="append",
+        default=[],
+        metavar=("TABLE", "ROW", "COLUMN"),
+        help="the cell of a table that this run measures; may be given several times",
+    )
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm"], default="none")
     return parser.parse_args()
 
@@ -38,6 +46,7 @@ def main() -> None:
     """Check everything that can be checked, then train."""
     args = parse_args()
     from ..config.load import load_config
+    from ..results.claim import claim_cells
     from ..training import launch
     from ..training.settings import default_folder
 
@@ -50,4 +59,5 @@ def main() -> None:
         launch.use_mixed_precision(cfg, args.amp)
     if args.fsdp:
         launch.use_fully_sharded(cfg)
+    cfg.cells = claim_cells(args.cell, cfg)
     launch.run(cfg, args.resume, args.extend, args.checkpoint)

@@ -1,10 +1,11 @@
 """Overrides of a config as they stand on a command line, ``--cfg-options key=value``."""
 
 import argparse
+from collections.abc import Mapping
 from typing import Any
 
 
-def as_options(overrides: dict[str, Any]) -> dict[str, str]:
+def as_options(overrides: Mapping[str, Any]) -> dict[str, str]:
     """Text of each value: numbers, true and false, null, strings, and lists of these.
 
     YAML reads ``1e-3`` as a string, the command line as the number that was meant.

@@ -161,7 +161,6 @@ class RobustnessLoop(BaseLoop):
         if any(part.corruption for part in self.all_parts):
             card |= {"corruptions": NOT_DISTRIBUTED}
         metrics = robustness_metrics(self.done, self.all_parts)
-        self._match_published(metrics)
         self.runner.call_hook("after_test_epoch", metrics=metrics)
         self.runner.call_hook("after_test")
         return metrics
@@ -230,18 +229,6 @@ class RobustnessLoop(BaseLoop):
         except (ValueError, KeyError, TypeError):
             self.runner.logger.warning(f"{self.state_file}: unreadable, starting afresh")
             return {}
-
-    def _match_published(self, metrics: dict[str, float]) -> None:
-        """Leave to the record the published cells that were measured, marked where made here."""
-        entries = []
-        for entry in self.runner.cfg.get("reproduces", []):
-            here = dict(entry)
-            if here["metric"] not in metrics and here["metric"].startswith(CORRUPTED):
-                here["metric"] = here["metric"].replace(CORRUPTED, CORRUPTED_HERE, 1)
-                here["differs"] = [*here.get("differs", []), NOT_DISTRIBUTED]
-            if here["metric"] in metrics:
-                entries.append(here)
-        self.runner.cfg.reproduces = entries
 
 
 def run_identity(cfg: Config, checkpoint: str | None) -> str:

@@ -1,6 +1,5 @@
-"""Models: one ViT, the masked autoencoder around it, the adapters to pyramids, and heads."""
+"""Models: one ViT, the masked autoencoder around it, and the adapters to pyramids."""
 
-from ..openmmlab.linear_probe import LinearProbeHead
 from .dvae import DVAETarget
 from .feature_pyramid import FeaturePyramidAdapter
 from .mae import MAE, MAEDecoder
@@ -14,7 +13,6 @@ __all__ = [
     "SIZES",
     "DVAETarget",
     "FeaturePyramidAdapter",
-    "LinearProbeHead",
     "MAEDecoder",
     "SimpleFeaturePyramid",
     "PCATarget",

@@ -1,17 +1,15 @@
-"""Two initialisations side by side: which tasks moved, and whether beyond the spread of seeds."""
+"""Two lines of a table side by side: which tasks moved, and whether beyond the spread of seeds."""
 
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from scipy.stats import t as student
 
 from .grid import MINUS, PLUS_MINUS, Grid, GridCell, GridRow
-from .paper import MeasuredCell, measured_tables
-from .record import Record
-from .table import Layout, build_table, records_below
+from .measured import MeasuredTable
 
 CONFIDENCE = 0.95
 RULE = (
@@ -72,58 +70,38 @@ class Change:
         return "better" if (low > 0) == self.higher_is_better else "worse"
 
 
-def changes(
-    before: str, after: str, layouts: Mapping[str, Layout], records: dict[str, Record]
-) -> list[Change]:
-    """Every metric that tables show of either initialisation.
+def changes(before: str, after: str, tables: Sequence[MeasuredTable]) -> list[Change]:
+    """Every cell in which either of two lines of a table was measured.
 
     Args:
-        before, after: labels of initialisations.
-        layouts: of the suites in a work dir, by their folder.
-        records: run name -> record.
+        before, after: titles of rows, or else of columns.
+        tables: where they stand.
 
     Raises:
-        ValueError: no record has one of the labels.
+        ValueError: no table has one of the titles.
     """
-    known = list(dict.fromkeys(record.initialisation for record in records.values()))
+    known: dict[str, None] = {}
+    for table in tables:
+        for measured in table.cells.values():
+            known |= dict.fromkeys((measured.cell.row, measured.cell.column))
     for label in (before, after):
         if label not in known:
-            raise ValueError(
-                f"no record with initialisation '{label}'; there are {', '.join(known) or 'none'}"
-            )
+            titles = ", ".join(known) or "nothing"
+            raise ValueError(f"'{label}' was not measured; there are {titles}")
     found = []
-    for folder, layout in layouts.items():
-        rows = {row.label: row for row in build_table(layout, records_below(folder, records)).rows}
-        for index, column in enumerate(layout.columns):
-            sides = [
-                list(rows[label].cells[index].values.values()) if label in rows else []
-                for label in (before, after)
-            ]
+    for table in tables:
+        rows = {before, after} <= set(table.table.rows)
+        if not rows and not {before, after} <= set(table.table.columns):
+            continue
+        for other in table.table.columns if rows else table.table.rows:
+            places = [(one, other) if rows else (other, one) for one in (before, after)]
+            cells = [table.cells.get(place) for place in places]
+            sides = [list(cell.values.by_seed.values()) if cell else [] for cell in cells]
             if any(sides):
-                title = column.title if len(layouts) == 1 else f"{layout.name}: {column.title}"
-                found.append(Change(title, sides[0], sides[1], not column.lower_is_better))
-    return found + _published_changes(before, after, records)
-
-
-def _published_changes(before: str, after: str, records: Mapping[str, Record]) -> list[Change]:
-    """Changes of published columns, each side its best setting."""
-    sides: list[dict[tuple[str, str, str], MeasuredCell]] = []
-    for label in (before, after):
-        tables, _ = measured_tables(records, label)
-        sides.append(
-            {
-                (cell.number.table, cell.condition, cell.number.column): cell
-                for table in tables
-                for cell in table.cells.values()
-            }
-        )
-    found = []
-    for place in dict.fromkeys([*sides[0], *sides[1]]):
-        cells = [side.get(place) for side in sides]
-        values = [list(cell.cell.values.values()) if cell else [] for cell in cells]
-        metric = next(cell.number.metric for cell in cells if cell)
-        higher = metric.higher_is_better is not False
-        found.append(Change(", ".join(place), values[0], values[1], higher))
+                title = other if len(tables) == 1 else f"{table.table.name}: {other}"
+                quantity = table.table.cells[places[0]].quantity
+                higher = quantity.higher_is_better is not False
+                found.append(Change(title, sides[0], sides[1], higher))
     return found
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,23 +13,16 @@ from markupsafe import Markup
 from ..files import write_atomic
 from ..run_folder import FAILED_NAME
 from . import figures
-from .cells import ancestors
 from .compare import changes, comparison_grid
 from .curves import read_scalars
 from .grid import Grid
-from .paper import MeasuredTable, measured_tables
+from .measured import MeasuredTable
+from .overview import Overview, overview
 from .pictures import Comparison, comparisons, reconstructions
 from .record import Record
-from .table import (
-    BASELINE,
-    Column,
-    Layout,
-    Table,
-    build_table,
-    find_layouts,
-    records_below,
-    scan_records,
-)
+from .records import ancestors
+from .runs_grid import runs_grids
+from .table_grid import table_grid
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 
@@ -55,11 +48,9 @@ class Run:
 
 @dataclass(frozen=True)
 class Part:
-    """What one suite, or all runs that belong to none, contribute."""
+    """Drawings and pictures of one suite, or of all runs that belong to none."""
 
-    layout: Layout
-    table: Table | None
-    links: Mapping[tuple[str, Column], list[Run]]
+    name: str
     curves: Sequence[tuple[str, list[Markup]]]
     plots: Sequence[tuple[str, list[Markup]]]
     comparisons: Sequence[Comparison]
@@ -73,30 +64,33 @@ def write_report(
     Args:
         work_dir: of a suite, of several, or of single runs.
         out: HTML file.
-        compare: initialisations to compare; without it each one with the baseline.
+        compare: lines of tables to compare; without it each one of a suite with its baseline.
 
     Raises:
-        ValueError: a suite's layout in it is unreadable, or has no such initialisation.
+        ValueError: no table has such a line.
     """
     work_dir, out = Path(work_dir), Path(out)
-    records, problems = scan_records(work_dir)
-    layouts = find_layouts(work_dir)
-    papers, wrong_cells = measured_tables(records)
+    found = overview(work_dir)
+    records = found.records
     runs = [Run(name, record, ancestors(name, records)) for name, record in records.items()]
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
-    layout_names = [layout.name for layout in layouts.values()]
+    names = [suite.name for suite in found.suites.values()]
+    failures, unreadable = _failures(work_dir)
     html = template.render(
-        title=layout_names[0] if len(layout_names) == 1 else work_dir.resolve().name,
-        parts=_parts(work_dir, layouts, records, papers),
-        papers=[(f"table-{index}", paper.grid()) for index, paper in enumerate(papers)],
-        paper_figures=figures.scaling_of_table_3(papers),
-        changes=_changes(compare, layouts, records),
+        title=names[0] if len(names) == 1 else work_dir.resolve().name,
+        results=_grids("suite", [table_grid(table) for table in found.own]),
+        papers=_grids("table", [table_grid(table) for table in found.published]),
+        by_hand=_grids("runs", runs_grids(found.by_hand(), records)),
+        unplaced=found.reasons(),
+        parts=_parts(work_dir, found),
+        paper_figures=figures.scaling_of_table_3(found.published),
+        changes=_changes(compare, found),
         runs=runs,
-        failures=_failures(work_dir),
-        problems=[*problems, *wrong_cells],
+        failures=failures,
+        problems=[*found.problems, *unreadable],
         reconstructions=reconstructions(work_dir, records),
         versions=_versions(runs),
         devices=sorted({run.record.device for run in runs}),
@@ -106,6 +100,11 @@ def write_report(
     )
     write_atomic(html.encode(), out)
     return out
+
+
+def _grids(prefix: str, grids: Sequence[Grid]) -> list[tuple[str, Grid]]:
+    """Tables with the ids of their elements."""
+    return [(f"{prefix}-{index}", grid) for index, grid in enumerate(grids)]
 
 
 def clock(seconds: float) -> str:
@@ -120,34 +119,47 @@ def anchor(name: str) -> str:
     return "run-" + re.sub(r"[^A-Za-z0-9_-]", "-", name)
 
 
-def _parts(
-    work_dir: Path,
-    layouts: Mapping[str, Layout],
-    records: dict[str, Record],
-    papers: Sequence[MeasuredTable],
-) -> list[Part]:
+def _parts(work_dir: Path, found: Overview) -> list[Part]:
     """One part for each suite, and one for the runs outside of all suites."""
-    found = []
-    outside = dict(records)
-    for folder, layout in layouts.items():
-        own = records_below(folder, records)
-        for name in own:
-            outside.pop(name, None)
-        found.append(_part(work_dir, layout, build_table(layout, own), own, papers))
+    parts = []
+    for folder, suite in found.suites.items():
+        starts = list(dict.fromkeys(start for table in suite.tables for start in table.starts))
+        own = dict(
+            sorted(
+                found.of_suite(folder).items(),
+                key=lambda item: _place(item[1].initialisation, starts),
+            )
+        )
+        columns = figures.columns_of(suite.tables)
+        parts.append(_part(work_dir, suite.name, columns, own, found.published))
+    outside = found.outside()
     if outside:
-        found.append(_part(work_dir, _layout_of(outside), None, outside, papers))
-    return found
+        columns = [
+            figures.Column(record.task, metric, f"{record.task}, {metric}")
+            for record in outside.values()
+            for metric in record.metrics
+            if metric.count("/") < 2
+        ]
+        parts.append(
+            _part(work_dir, "Single runs", list(dict.fromkeys(columns)), outside, found.published)
+        )
+    return parts
+
+
+def _place(start: str, starts: Sequence[str]) -> int:
+    """Where a start stands in a suite, so that drawings keep its order."""
+    return starts.index(start) if start in starts else len(starts)
 
 
 def _part(
     work_dir: Path,
-    layout: Layout,
-    table: Table | None,
+    name: str,
+    columns: Sequence[figures.Column],
     records: dict[str, Record],
     papers: Sequence[MeasuredTable],
 ) -> Part:
-    columns, labels = layout.columns, layout.initialisations
-    logs = {name: read_scalars(work_dir / name) for name in records}
+    labels = {run: record.initialisation for run, record in records.items()}
+    logs = {run: read_scalars(work_dir / run) for run in records}
     plots = {
         "Scaling": figures.scaling(columns, labels, records),
         "Partial fine-tuning": figures.partial_fine_tuning(columns, labels, records, papers),
@@ -155,9 +167,7 @@ def _part(
         "Speed against accuracy": figures.speed(columns, labels, records),
     }
     return Part(
-        layout=layout,
-        table=table,
-        links=_links(table, records) if table else {},
+        name=name,
         curves=figures.training_curves(columns, labels, records, logs),
         plots=[(title, drawings) for title, drawings in plots.items() if drawings],
         comparisons=comparisons(
@@ -166,59 +176,33 @@ def _part(
     )
 
 
-def _layout_of(records: Mapping[str, Record]) -> Layout:
-    """Columns and labels of runs that belong to no suite: what their configs reproduce."""
-    columns = {}
-    for record in records.values():
-        for entry in record.reproduces:
-            metric = entry.get("metric")
-            if metric in record.metrics:
-                title = f"{record.task}, {metric}"
-                column = Column(record.task, metric, title, entry.get("scale", 1))
-                columns[record.task, metric] = column
-    labels = list(dict.fromkeys(record.initialisation for record in records.values()))
-    return Layout("Single runs", labels, list(columns.values()))
-
-
-def _links(table: Table, records: Mapping[str, Record]) -> dict[tuple[str, Column], list[Run]]:
-    """Runs behind each cell, by seed."""
-    return {
-        (row.label, column): sorted(
-            (
-                Run(name, record)
-                for name, record in records.items()
-                if (record.initialisation, record.task) == (row.label, column.task)
-            ),
-            key=lambda run: -1 if run.record.seed is None else run.record.seed,
-        )
-        for row in table.rows
-        for column in table.layout.columns
-    }
-
-
-def _changes(
-    compare: tuple[str, str] | None, layouts: Mapping[str, Layout], records: dict[str, Record]
-) -> list[Grid]:
-    """What was asked for, or every initialisation of a suite against its baseline."""
+def _changes(compare: tuple[str, str] | None, found: Overview) -> list[Grid]:
+    """What was asked for, or every line of a suite's table against its baseline."""
     if compare:
-        return [comparison_grid(*compare, changes(*compare, layouts, records))]
-    found = []
-    for folder, layout in layouts.items():
-        own = records_below(folder, records)
-        present = {record.initialisation for record in own.values()}
-        for label in layout.initialisations:
-            if label != BASELINE and {label, BASELINE} <= present:
-                moved = changes(BASELINE, label, {".": layout}, own)
-                found.append(comparison_grid(BASELINE, label, moved))
-    return found
+        before, after = compare
+        return [comparison_grid(before, after, changes(before, after, found.tables))]
+    grids = []
+    for measured in found.own:
+        baseline = measured.table.baseline
+        rows = {cell.cell.row for cell in measured.cells.values()}
+        for row in measured.rows():
+            if baseline in rows and row in rows and row != baseline:
+                moved = changes(str(baseline), row, [measured])
+                grids.append(comparison_grid(str(baseline), row, moved))
+    return grids
 
 
-def _failures(work_dir: Path) -> dict[str, str]:
-    """Job name -> reason, of the jobs whose last start failed."""
-    return {
-        path.parent.relative_to(work_dir).as_posix(): json.loads(path.read_text("utf-8"))["reason"]
-        for path in sorted(work_dir.rglob(FAILED_NAME))
-    }
+def _failures(work_dir: Path) -> tuple[dict[str, str], list[str]]:
+    """Job name -> reason, of the jobs whose last start failed; and what of it is unreadable."""
+    found, problems = {}, []
+    for path in sorted(work_dir.rglob(FAILED_NAME)):
+        try:
+            reason = json.loads(path.read_text("utf-8"))["reason"]
+        except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
+            problems.append(f"{path}: unreadable ({error})")
+            continue
+        found[path.parent.relative_to(work_dir).as_posix()] = str(reason)
+    return found, problems
 
 
 def _versions(runs: Sequence[Run]) -> dict[str, str]:

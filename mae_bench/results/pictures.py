@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from ..run_folder import PREDICTIONS_NAME, RECONSTRUCTIONS_NAME
+from .figures import same_task
 from .record import Record
 
 COUNT = 4  # of each initialisation and task; more would make the file large
@@ -45,15 +46,18 @@ def reconstructions(work_dir: Path, records: Mapping[str, Record]) -> list[tuple
 
 
 def comparisons(
-    work_dir: Path, records: Mapping[str, Record], tasks: Sequence[str], labels: Sequence[str]
+    work_dir: Path, records: Mapping[str, Record], tasks: Sequence[str], labels: Mapping[str, str]
 ) -> list[Comparison]:
-    """Drawn predictions of the last evaluation, the same sample side by side, of the first seed."""
+    """Drawn predictions of the last evaluation, the same sample side by side, of the first seed.
+
+    `labels`: run -> what it is called.
+    """
     found = []
     for task in tasks:
         pictures: dict[str, dict[str, Path]] = {}
-        for label in labels:
-            place = (label, task)
-            name = next((n for n, r in records.items() if (r.initialisation, r.task) == place), "")
+        for label in dict.fromkeys(labels.values()):
+            own = (name for name, one in labels.items() if one == label)
+            name = next((name for name in own if same_task(records[name], task)), "")
             drawn = _drawn(work_dir / name, records[name]) if name else {}
             if drawn:
                 pictures[label] = drawn

@@ -1,11 +1,11 @@
 """One finished run is one ``record.json``, written atomically as the last act of the run.
 
-Schema (version 2), one JSON object; every key is present:
+Schema (version 3), one JSON object; every key is present:
 
 =================== ==================== ========================================================
 key                 type                 meaning
 =================== ==================== ========================================================
-schema_version      int                  2
+schema_version      int                  3
 task                str                  task label of the suite, e.g. ``"finetune"``
 initialisation      str                  what the backbone started from, e.g. ``"MAE"``
 metrics             {str: number|null}   metric name -> value; null where it was not finite
@@ -15,8 +15,11 @@ overrides           {str: any}           ``--cfg-options`` of the run
 seed                int or null          random seed, null where none was set
 checkpoint          object or null       ``file``, ``sha256``, ``report`` (how its tensors loaded),
                                          and, where the file says so of itself, ``metadata``:
-                                         ``method``, ``data``, ``epochs``
+                                         ``method``, ``data``, ``epochs``; null: random weights
 run_card            object               effective batch, learning rate, precision, parameters, ...
+model               object or null       ``backbone`` (class), ``embed_dim``, ``num_layers``,
+                                         ``patch_size``, ``img_size``, ``classes``
+data                {str: object}        split -> what identifies its data: ``samples``, ``digest``
 data_counts         {str: int}           samples per split, e.g. ``{"train": 640, "val": 160}``
 versions            {str: str}           of the packages that decide the number
 git_revision        str or null          commit of the code, null outside a git checkout
@@ -25,13 +28,14 @@ started, finished   str                  ISO 8601 with time zone
 duration_seconds    number               wall-clock time of the run
 peak_memory_mib     number or null       GPU memory allocated, or resident memory on a CPU (MiB)
 status              str                  ``"completed"`` or ``"failed"``
-reproduces          list of object       published cells the config stands for, see `cells`
+cells               list of object       cells of tables that the run measures, as a table or
+                                         ``--cell`` stated them, see `claim`
 exported            object or null       ``file``, ``sha256`` of the checkpoint the run has left;
                                          where it kept epochs, ``kept``: a list of the same of each
 =================== ==================== ========================================================
 
-Version 1 had neither ``reproduces`` nor ``exported`` nor ``checkpoint.metadata``; it is still read,
-as a record that says nothing of them.
+Version 1 had neither ``exported`` nor ``checkpoint.metadata``, versions 1 and 2 neither ``cells``
+nor ``model`` nor ``data``. They are still read, as records that say nothing of these.
 """
 
 import copy
@@ -46,12 +50,16 @@ from typing import Any
 
 from ..files import write_json_atomic
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 # keys that a later version added -> what a record of an earlier one says by leaving them out
-_ADDED: dict[int, dict[str, Any]] = {2: {"reproduces": [], "exported": None}}
+_ADDED: dict[int, dict[str, Any]] = {
+    2: {"exported": None},
+    3: {"cells": [], "model": None, "data": {}},
+}
 STATUSES = ("completed", "failed")
 CHECKPOINT_KEYS = ("file", "sha256", "report")
 EXPORTED_KEYS = ("file", "sha256")
+CLAIM_KEYS = ("table", "row", "column")
 _NUMBER = (int, float)
 _TYPES: dict[str, tuple[type, ...]] = {
     "task": (str,),
@@ -72,7 +80,9 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "duration_seconds": _NUMBER,
     "peak_memory_mib": (*_NUMBER, type(None)),
     "status": (str,),
-    "reproduces": (list,),
+    "cells": (list,),
+    "model": (dict, type(None)),
+    "data": (dict,),
     "exported": (dict, type(None)),
 }
 
@@ -102,7 +112,9 @@ class Record:
     duration_seconds: float
     peak_memory_mib: float | None
     status: str = "completed"
-    reproduces: list[dict[str, Any]] = field(default_factory=list)
+    cells: list[dict[str, Any]] = field(default_factory=list)
+    model: dict[str, Any] | None = None
+    data: dict[str, dict[str, Any]] = field(default_factory=dict)
     exported: dict[str, Any] | None = None
 
     def exported_sums(self) -> list[str]:
@@ -169,6 +181,7 @@ def _upgrade(data: Any) -> None:
     for version in range(data["schema_version"] + 1, SCHEMA_VERSION + 1):
         for key, value in _ADDED[version].items():
             data.setdefault(key, copy.copy(value))
+    data.pop("reproduces", None)  # of version 2: what a config said of cells, and often wrongly
     data["schema_version"] = SCHEMA_VERSION
 
 
@@ -202,9 +215,10 @@ def _validate(data: Any, path: Path) -> None:
         for key in EXPORTED_KEYS:
             if not isinstance(entry, dict) or key not in entry:
                 raise ValueError(f"{path}: key 'exported.kept.{index}.{key}' is missing")
-    for index, entry in enumerate(data["reproduces"]):
-        if not isinstance(entry, dict):
-            raise ValueError(f"{path}: key 'reproduces.{index}' is no object")
+    for index, entry in enumerate(data["cells"]):
+        for key in CLAIM_KEYS:
+            if not isinstance(entry, dict) or not isinstance(entry.get(key), str):
+                raise ValueError(f"{path}: key 'cells.{index}.{key}' is missing or no text")
     for key in ("started", "finished"):
         try:
             datetime.fromisoformat(data[key])

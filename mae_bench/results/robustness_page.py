@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from .curves import Curve, draw_curves
-from .published import published, published_table
 from .record import Record
+from .shipped import shipped_tables
 
 NOT_DISTRIBUTED = "made here from ImageNet val, not the distributed files"
 # metric's group -> what the table calls it
@@ -47,7 +47,7 @@ ERROR_PREFIXES = ("imagenet_c/error/", "corrupted_val/error/", "corruption_error
 def print_table(
     metrics: Mapping[str, float],
     counts: Mapping[str, int],
-    reproduces: Sequence[Mapping[str, Any]] = (),
+    cells: Sequence[Mapping[str, Any]] = (),
     missing: Iterable[str] = (),
 ) -> None:
     """Print every set's figures, the published ones beside them, and what was missing.
@@ -55,20 +55,24 @@ def print_table(
     Args:
         metrics: of ``RobustnessLoop``.
         counts: pictures of each set.
-        reproduces: published cells that they stand for, as in a config.
+        cells: cells of shipped tables that the run claims.
         missing: sets that were not there, one line each.
     """
     table = Table(box=SIMPLE_HEAD)
     for heading in ("set", "pictures", "figure", "%", "published"):
         right = heading in ("pictures", "%", "published")
         table.add_column(heading, justify="right" if right else "left", overflow="fold")
-    cells = {entry["metric"]: _published_text(entry) for entry in reproduces}
+    published = {}
+    for claim in cells:
+        if claim["table"] in shipped_tables():
+            cell = shipped_tables()[claim["table"]].cell(claim["row"], claim["column"])
+            published[cell.metric] = "" if cell.published is None else f"{cell.published}"
     for group, title in SETS.items():
         first = True
         for figure, name in table_figures(metrics, group):
             row = (title, f"{counts.get(group, 0):,}") if first else ("", "")
             key = f"{group}/{figure}"
-            table.add_row(*row, name, f"{metrics[key]:.2f}", cells.get(key, ""))
+            table.add_row(*row, name, f"{metrics[key]:.2f}", published.get(key, ""))
             first = False
     console = Console()
     console.print(table)
@@ -85,17 +89,6 @@ def table_figures(metrics: Mapping[str, float], group: str) -> list[tuple[str, s
         if name.startswith(prefix) and "/" not in corruption:
             shown.append((f"error/{corruption}", f"error, {corruption.replace('_', ' ')} \u2193"))
     return shown
-
-
-def _published_text(entry: Mapping[str, Any]) -> str:
-    """The cell's value; where its row depends on the start of the backbone, all of them."""
-    row = entry["row"]
-    titles = list(row.values()) if isinstance(row, Mapping) else [row]
-    texts = []
-    for title in titles:
-        value = published(entry["table"], title, entry["column"]).value
-        texts.append(f"{value} ({title})" if len(titles) > 1 else f"{value}")
-    return ", ".join(texts)
 
 
 def accuracy_by_severity(record: Record) -> dict[str, Curve]:
@@ -176,7 +169,7 @@ def draw_table_13(records: Mapping[str, Record]) -> list[Markup]:
 
 
 def _cell(row: str, column: str) -> float:
-    value = published("Table 13", row, column).value
+    value = shipped_tables()["Table 13"].cell(row, column).published
     assert value is not None, "Table 13 has these models in every row"
     return value
 
@@ -184,7 +177,7 @@ def _cell(row: str, column: str) -> float:
 def _page(drawings: list[Markup], notes: list[str], table_13: list[Markup]) -> str:
     parts = [
         ("Accuracy against severity", notes, drawings),
-        ("MAE against supervised, Table 13", [published_table("Table 13").about], table_13),
+        ("MAE against supervised, Table 13", [shipped_tables()["Table 13"].about], table_13),
     ]
     body = Markup("").join(
         Markup("<h1>{}</h1>{}<div>{}</div>").format(

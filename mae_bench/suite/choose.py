@@ -13,7 +13,6 @@ import os
 import shutil
 from pathlib import Path
 
-from ..cli.command import run_command
 from ..results.labels import run_labels
 from ..results.record import read_record, write_record
 from ..run_folder import CHECKPOINT_NAME, RECORD_NAME
@@ -40,7 +39,7 @@ def main() -> None:
             shutil.copytree(path, target, copy_function=_link, dirs_exist_ok=True)
         elif path.is_file():
             _link(path, target)
-    task, _ = run_labels(folder, records[name].config_file)
+    labels = run_labels(folder, records[name].config_file)
     search = {
         "metric": args.metric,
         "best": args.best,
@@ -48,7 +47,9 @@ def main() -> None:
         "means": {cell: mean if math.isfinite(mean) else None for cell, mean in means.items()},
     }
     run_card = {**records[name].run_card, "search": search}
-    record = dataclasses.replace(records[name], task=task, run_card=run_card)
+    record = dataclasses.replace(
+        records[name], task=labels.task, run_card=run_card, cells=labels.cells
+    )
     write_record(record, folder / RECORD_NAME)
     print(f"chose {name}: mean {args.metric} {means[label]:.6g}, of {len(means)} cells")
 
@@ -59,4 +60,4 @@ def _link(source: str | Path, target: str | Path) -> None:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    main()

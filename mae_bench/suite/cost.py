@@ -3,7 +3,7 @@
 import statistics
 from dataclasses import dataclass
 
-from .plan import Job
+from .job import Job
 from .state import State
 
 

@@ -14,8 +14,8 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
+from .job import Job
 from .order import path_lengths
-from .plan import Job
 from .state import State
 from .worker import EXIT_CODES, TERMINATE_SECONDS
 

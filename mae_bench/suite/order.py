@@ -3,7 +3,7 @@
 import heapq
 from collections.abc import Mapping, Sequence
 
-from .plan import Job
+from .job import Job
 
 UNKNOWN_MINUTES = 1.0  # of a job for which the suite gives none
 

@@ -1,152 +1,73 @@
-"""From a suite to its jobs: one folder, one command and one record each."""
+"""From tables to jobs: one folder, one command and one record each.
 
-import dataclasses
+A cell names its task and its start; cells that need the same run share a job, whatever their tables
+are, and the job's record claims all of them.
+"""
+
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ..config.locate import find_config
 from ..config.overrides import as_options, parse_options
-from ..files import sha256_of, write_json_atomic
-from ..results.record import config_sha256, read_record
-from ..run_folder import ATTEMPTS_NAME, CHECKPOINT_NAME, JOB_NAME, RECORD_NAME
-from .search import Cell, cells_of
-from .spec import PRETRAIN, SEED_KEY, Initialisation, Suite, Task
+from ..results.record import config_sha256
+from ..results.records import SEED_KEY
+from ..results.table import PRETRAIN, Cell, Start, Table, Task, folder_name
+from ..results.table_file import Suite
+from ..run_folder import CHECKPOINT_NAME, KEPT_CHECKPOINT_NAME, RECORD_NAME
+from .job import Job, file_sha256
+from .search import grid_points, settings_label
 
-TRAIN = "tools/train.py"
-TEST = "tools/test.py"
+# The commands of the current folder, which in a checkout are the checkout's own; or the installed.
+TRAIN, TEST = "tools/train.py", "tools/test.py"
 CHOOSE = "mae_bench.suite.choose"
+KEPT_EPOCHS = "kept_epochs"  # argument of ExportCheckpoint
 
 
-@dataclass(frozen=True)
-class Job:
-    """One run of a suite.
+@dataclass
+class Plan:
+    """Jobs, each after those it needs, and what is missing on disk.
 
-    Attributes:
-        name: ``seed0/MAE/finetune``; also the folder below the work dir.
-        task: label of the record; that of a cell of a search grid says which cell it is.
-        command: arguments of the Python interpreter.
-        config_sha256: of the config with the seed and the overrides; None for a job that chooses
-            among others, whose record is a copy of one of theirs.
-        checkpoint: file the job starts from; made by the job in `needs` if there is one.
-        needs: names of the jobs that have to be done before.
-        minutes: estimated cost on one core; None where the suite does not say.
-        signature: SHA-256 over everything that decides the job's result and is known before.
+    `missing` maps a file or a config to the cells that want it.
     """
 
-    name: str
-    task: str
-    initialisation: str
-    seed: int
-    folder: Path
-    command: tuple[str, ...]
-    config_sha256: str | None
-    checkpoint: Path | None
-    needs: tuple[str, ...]
-    minutes: float | None
-    signature: str
-
-    @property
-    def work_dir(self) -> Path:
-        """The work dir of the suite, in which jobs have the folders that they are named after."""
-        return self.folder.parents[self.name.count("/")]
-
-    def to_json(self) -> dict[str, Any]:
-        """All fields as JSON holds them."""
-        data = dataclasses.asdict(self)
-        checkpoint = self.checkpoint and str(self.checkpoint)
-        return {**data, "folder": str(self.folder), "checkpoint": checkpoint}
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Job":
-        """Inverse of `to_json`."""
-        checkpoint = Path(data["checkpoint"]) if data["checkpoint"] else None
-        fixed = dict(folder=Path(data["folder"]), checkpoint=checkpoint)
-        return cls(**{**data, **{key: tuple(data[key]) for key in ("command", "needs")}, **fixed})
-
-    def description(self) -> dict[str, Any]:
-        """What ``job.json`` holds."""
-        return {
-            "name": self.name,
-            "task": self.task,
-            "initialisation": self.initialisation,
-            "seed": self.seed,
-            "command": list(self.command),
-            "signature": self.signature,
-        }
-
-    def claim(self) -> None:
-        """Write ``job.json``: from now on the folder belongs to this job."""
-        write_json_atomic(self.description(), self.folder / JOB_NAME)
-
-    def done(self) -> bool:
-        """Whether the folder holds this job's record.
-
-        Raises:
-            ValueError: the folder holds something else: another job or an older form of this one
-                (config, command or checkpoint changed), or files that no suite made.
-        """
-        if not any(path.name != ATTEMPTS_NAME for path in self.folder.glob("[!.]*")):
-            return False
-        job_file = self.folder / JOB_NAME
-        if not job_file.is_file():
-            raise ValueError(f"{self.folder}: holds files of no suite's job; {_OTHER_FOLDER}")
-        try:
-            signature = json.loads(job_file.read_text(encoding="utf-8"))["signature"]
-        except (ValueError, KeyError, TypeError):
-            raise ValueError(f"{job_file}: unreadable; {_OTHER_FOLDER}") from None
-        if signature != self.signature:
-            raise ValueError(
-                f"{self.folder}: its config, command or checkpoint has changed since it was "
-                f"started; {_OTHER_FOLDER}"
-            )
-        if not (self.folder / RECORD_NAME).is_file():
-            return False
-        self.check_record()
-        return True
-
-    def check_record(self) -> None:
-        """Raise ValueError or FileNotFoundError unless the record is there and is this job's."""
-        path = self.folder / RECORD_NAME
-        record = read_record(path)
-        expected = {
-            "task": self.task,
-            "initialisation": self.initialisation,
-            "seed": self.seed,
-            "status": "completed",
-        }
-        if self.config_sha256:
-            expected["config_sha256"] = self.config_sha256
-        for key, value in expected.items():
-            if getattr(record, key) != value:
-                raise ValueError(
-                    f"{path}: key '{key}' is {getattr(record, key)!r} but the suite wants "
-                    f"{value!r}; {_OTHER_FOLDER}"
-                )
-        if self.checkpoint is None or not self.checkpoint.is_file():
-            return  # a checkpoint may be removed to save space once its dependents are done
-        used = record.checkpoint and record.checkpoint["sha256"]
-        if used != _checkpoint_sha256(self.checkpoint):
-            raise ValueError(
-                f"{path}: was not made from the {self.checkpoint} that is there now; "
-                f"{_OTHER_FOLDER}"
-            )
+    jobs: list[Job]
+    missing: dict[str, list[str]] = field(default_factory=dict)
 
 
-_OTHER_FOLDER = "nothing was overwritten: choose another --work-dir, or remove this folder"
+def plan_jobs(suite: Suite, work_dir: str | Path, only: str | None = None) -> Plan:
+    """Make the jobs of a suite. Reads configs, changes nothing.
 
-
-def plan_jobs(suite: Suite, work_dir: str | Path) -> list[Job]:
-    """Jobs of `suite`, each after the jobs it needs. Reads the configs, changes nothing.
+    Args:
+        suite: from ``load_suite``.
+        work_dir: where jobs have their folders.
+        only: parts of titles, divided by commas; a cell counts where each part is, as whole words,
+            in its table, row or column.
 
     Raises:
-        ValueError: a config does not load, or has no key that an override names; the message
-            names the suite file and the config.
+        ValueError: a config does not load, has no key that an override names, or no cell is left.
     """
-    return _Planner(suite, Path(work_dir)).plan()
+    return _Planner(suite, Path(work_dir)).plan(only)
+
+
+def chosen_cells(table: Table, only: str | None) -> list[Cell]:
+    """Cells of a table that are measured, and that `only` names (see :func:`plan_jobs`)."""
+    parts = [part.strip() for part in only.split(",")] if only else []
+    return [
+        cell
+        for cell in table.cells.values()
+        if cell.task is not None and all(_named(part, cell) for part in parts)
+    ]
+
+
+def _named(part: str, cell: Cell) -> bool:
+    words = f" {part} ".casefold()
+    titles = (cell.table, cell.row, cell.column, cell.task or "", cell.start or "")
+    return any(words in f" {title} ".casefold().replace(",", " ,") for title in titles)
 
 
 class _Planner:
@@ -154,138 +75,217 @@ class _Planner:
         self.suite = suite
         self.work_dir = work_dir
         self.jobs: dict[str, Job] = {}
+        self.missing: dict[str, list[str]] = {}
 
-    def plan(self) -> list[Job]:
-        # tasks that train come first: a task that tests needs their jobs
-        tasks = sorted(self.suite.tasks.items(), key=lambda item: item[1].test is not None)
-        for name, source in self.suite.initialisations.items():
-            pretrained = {seed: self._pretrain(seed, name, source) for seed in self.suite.seeds}
-            for label, task in tasks:
-                cells = cells_of(label, task)
-                for seed in self.suite.seeds:
-                    for cell in cells:
-                        self._add_cell(seed, name, cell, task, source, pretrained[seed])
-                if task.grid:
-                    self._add_choices(name, label, task, cells)
-        # all of the first seed, then all of the second, but a job's needs always before it
-        ordered: dict[str, Job] = {}
-        for job in sorted(self.jobs.values(), key=lambda job: self.suite.seeds.index(job.seed)):
-            self._append(job, ordered)
-        return list(ordered.values())
+    def plan(self, only: str | None) -> Plan:
+        wanted = 0
+        for table in self.suite.tables:
+            cells = chosen_cells(table, only)
+            kept = _kept_epochs(table, cells)
+            wanted += len(cells)
+            for seed in table.seeds:
+                for cell in cells:
+                    self.add_cell(_Place(table, cell, seed, kept))
+        if not wanted:
+            raise ValueError(f"{self.suite.file}: no cell to measure is named by --only {only!r}")
+        return Plan(self.ordered(), self.missing)
 
-    def _append(self, job: Job, ordered: dict[str, Job]) -> None:
-        for need in job.needs:
-            if need not in ordered:
-                self._append(self.jobs[need], ordered)
-        ordered[job.name] = job
+    def ordered(self) -> list[Job]:
+        """All of the first seed, then all of the second, but a job's needs always before it."""
+        found: dict[str, Job] = {}
 
-    def _pretrain(self, seed: int, name: str, source: Initialisation) -> Job | None:
-        if not source.pretrain:
+        def append(job: Job) -> None:
+            for need in job.needs:
+                if need not in found:
+                    append(self.jobs[need])
+            found[job.name] = job
+
+        seeds = list(dict.fromkeys(seed for table in self.suite.tables for seed in table.seeds))
+        for job in sorted(self.jobs.values(), key=lambda job: seeds.index(job.seed)):
+            append(job)
+        return list(found.values())
+
+    def add_cell(self, place: "_Place") -> None:
+        cell = place.cell
+        job = self.pretraining(place) if cell.task == PRETRAIN else self.task_job(place)
+        if job is not None:
+            claim = {"table": cell.table, "row": cell.row, "column": cell.column}
+            if claim not in job.cells:
+                job.cells.append(claim)
+
+    def pretraining(self, place: "_Place") -> Job | None:
+        """The job that makes the start of a cell; None where it is a file or random weights."""
+        start = place.start
+        if start.pretrain is None:
             return None
-        options = as_options(source.overrides)
-        return self._add(seed, name, PRETRAIN, source.pretrain, options, source.minutes)
-
-    def _add_cell(
-        self,
-        seed: int,
-        name: str,
-        cell: Cell,
-        task: Task,
-        source: Initialisation,
-        pretrained: Job | None,
-    ) -> None:
-        needs, checkpoint = pretrained, Path(source.checkpoint) if source.checkpoint else None
-        if task.test:
-            needs = self.jobs[f"seed{seed}/{name}/{task.test}"]
-        if needs:
-            checkpoint = needs.folder / CHECKPOINT_NAME
-        self._add(
-            seed,
-            name,
-            cell.label,
-            task.config,
-            cell.options,
-            task.minutes,
-            needs,
-            checkpoint,
-            test=task.test is not None,
+        overrides = dict(start.overrides)
+        kept = place.kept.get(_maker(start), [])
+        if kept:
+            overrides[self.kept_key(start.pretrain)] = kept
+        group = next(
+            one.label for one in place.table.starts.values() if _maker(one) == _maker(start)
+        )
+        return self.add(
+            _Run(place, group, PRETRAIN, start.pretrain, as_options(overrides), start.minutes)
         )
 
-    def _add(
+    def kept_key(self, config: str) -> str:
+        """Key of the epochs that a pre-training keeps: its hook has no fixed place in configs."""
+        from ..config.load import load_config  # imports torch
+
+        hooks = load_config(find_config(config)).get("custom_hooks") or []
+        for index, hook in enumerate(hooks):
+            kind = hook.get("type")
+            if str(getattr(kind, "__name__", kind)).endswith("ExportCheckpoint"):
+                return f"custom_hooks.{index}.{KEPT_EPOCHS}"
+        raise ValueError(f"{config}: has no hook ExportCheckpoint to keep epochs with")
+
+    def task_job(self, place: "_Place") -> Job:
+        """The job of a cell's task; of a task with a grid the one that chooses among its points."""
+        task = place.table.tasks[place.cell.task or ""]
+        if not task.grid:
+            return self.point_jobs(place, task)[0]
+        jobs = [
+            job
+            for seed in place.table.seeds
+            for job in self.point_jobs(replace(place, seed=seed), task)
+        ]
+        return self.choice(place, task, jobs)
+
+    def point_jobs(self, place: "_Place", task: Task) -> list[Job]:
+        """The jobs of a task for one seed: one for each point of its grid."""
+        needs, checkpoint = self.started_from(place, task)
+        own = as_options(place.cell.overrides)
+        found = []
+        for point in grid_points(task):
+            label = settings_label(task.label, {**own, **point})
+            options = {**as_options(task.overrides), **own, **point}
+            run = _Run(place, place.cell.start or "", label, task.config, options, task.minutes)
+            found.append(self.add(run, needs, checkpoint, test=task.test is not None))
+        return found
+
+    def started_from(self, place: "_Place", task: Task) -> tuple[Job | None, Path | None]:
+        """The job that makes the checkpoint a task starts from or tests, and the file."""
+        if task.test is not None and task.test != "start":
+            trained = replace(place.cell, task=task.test, overrides={})
+            tested = self.task_job(replace(place, cell=trained))
+            return tested, tested.folder / CHECKPOINT_NAME
+        made = self.pretraining(place)
+        if made is not None:
+            epoch = place.start.epoch
+            name = CHECKPOINT_NAME if epoch is None else KEPT_CHECKPOINT_NAME.format(epoch)
+            return made, made.folder / name
+        return None, self.file(place) if place.start.checkpoint else None
+
+    def file(self, place: "_Place") -> Path:
+        """The checkpoint file of a start; one that is not there is noted as missing."""
+        from ..checkpoint.known import local_file
+
+        named = str(place.start.checkpoint)
+        path = local_file(named)
+        if not path.is_file():
+            self.note_missing(f"{path}" + (f" ({named})" if named != str(path) else ""), place)
+        return path
+
+    def note_missing(self, what: str, place: "_Place") -> None:
+        cells = self.missing.setdefault(what, [])
+        text = f"{place.cell.table}: {place.cell.row}, {place.cell.column}"
+        if text not in cells:
+            cells.append(text)
+
+    def add(
         self,
-        seed: int,
-        initialisation: str,
-        task: str,
-        config: str,
-        options: dict[str, str],
-        minutes: float | None,
+        run: "_Run",
         needs: Job | None = None,
         checkpoint: Path | None = None,
         test: bool = False,
     ) -> Job:
-        name = f"seed{seed}/{initialisation}/{task}"
+        seed = run.place.seed
+        options = {SEED_KEY: str(seed), **run.options}
+        config = str(find_config(run.config))
+        if not Path(config).is_file():
+            self.note_missing(config, run.place)
+        config_sha = self.config_hash(config, tuple(options.items()))
+        # what the checkpoint is: the job that makes it, or the bytes of a file given by the user
+        origin: Any = None
+        if needs is not None:
+            origin = [needs.signature, checkpoint.name if checkpoint else None]
+        elif checkpoint is not None:
+            origin = file_sha256(checkpoint) if checkpoint.is_file() else str(checkpoint)
+        # no paths in here, so that a work dir can be moved
+        signature = _hash([TEST if test else TRAIN, config_sha, seed, origin])
+        name = self.name(f"seed{seed}/{run.group}/{run.task}", signature, run.place)
+        if name in self.jobs:
+            return self.jobs[name]
         folder = self.work_dir / name
         if test:
-            head = [TEST, config, str(checkpoint), "--out", str(folder / RECORD_NAME)]
+            head = [*_command(TEST), config, str(checkpoint)]
+            head += ["--out", str(folder / RECORD_NAME)]
         else:
-            head = [TRAIN, config, "--resume"]
+            head = [*_command(TRAIN), config, "--resume"]
         command = [*head, "--work-dir", str(folder)]
         if checkpoint and not test:
             command += ["--checkpoint", str(checkpoint)]
-        options = {SEED_KEY: str(seed), **options}
         command += ["--cfg-options", *(f"{key}={text}" for key, text in options.items())]
-        config_sha = self._config_hash(config, tuple(options.items()))
-        # what the checkpoint is: the job that makes it, or the bytes of a file given by the user
-        origin = needs.signature if needs else checkpoint and _checkpoint_sha256(checkpoint)
-        # no paths in here, so that a work dir can be moved
-        decides = [task, initialisation, head[0], config_sha, seed, origin]
         self.jobs[name] = Job(
             name=name,
-            task=task,
-            initialisation=initialisation,
+            task=run.task,
+            initialisation=run.group,
             seed=seed,
             folder=folder,
             command=tuple(command),
             config_sha256=config_sha,
             checkpoint=checkpoint,
             needs=(needs.name,) if needs else (),
-            minutes=minutes,
-            signature=_hash(decides),
+            minutes=run.minutes,
+            signature=signature,
         )
         return self.jobs[name]
 
-    def _add_choices(self, name: str, label: str, task: Task, cells: Sequence[Cell]) -> None:
-        """For each seed the job that takes the best cell's run of that seed for the task's own.
+    def name(self, wanted: str, signature: str, place: "_Place") -> str:
+        """The name of a job; where another one has it already, with the table or the column."""
+        for other in self.jobs.values():
+            if other.signature == signature:
+                return other.name
+        suffixes = ("", f",{folder_name(place.cell.column)}", f",{folder_name(place.cell.table)}")
+        for name in (f"{wanted}{suffix}" for suffix in suffixes):
+            if name not in self.jobs:
+                return name
+        return f"{wanted},{signature[:8]}"
+
+    def choice(self, place: "_Place", task: Task, among: list[Job]) -> Job:
+        """The job that takes the best point's run of this seed for the task's own.
 
         The best is best on average over the seeds, so all seeds have the same hyper-parameters.
         """
-        searched = [
-            self.jobs[f"seed{seed}/{name}/{cell.label}"]
-            for cell in cells
-            for seed in self.suite.seeds
-        ]
-        direction = "min" if task.lower_is_better else "max"
-        for seed in self.suite.seeds:
-            job_name = f"seed{seed}/{name}/{label}"
-            decides = [label, CHOOSE, task.select, direction, [job.signature for job in searched]]
-            command = ["-m", CHOOSE, str(self.work_dir), job_name]
+        quantity = place.cell.quantity
+        direction = "min" if quantity.higher_is_better is False else "max"
+        decides = [task.select, direction, [job.signature for job in among], place.seed]
+        signature = _hash([CHOOSE, *decides])
+        label = settings_label(task.label, as_options(place.cell.overrides))
+        name = self.name(f"seed{place.seed}/{place.cell.start}/{label}", signature, place)
+        if name not in self.jobs:
+            command = ["-m", CHOOSE, str(self.work_dir), name]
             command += ["--metric", str(task.select), "--best", direction, "--among"]
-            self.jobs[job_name] = Job(
-                name=job_name,
+            self.jobs[name] = Job(
+                name=name,
                 task=label,
-                initialisation=name,
-                seed=seed,
-                folder=self.work_dir / job_name,
-                command=(*command, *(job.name for job in searched)),
+                initialisation=place.cell.start or "",
+                seed=place.seed,
+                folder=self.work_dir / name,
+                command=(*command, *(job.name for job in among)),
                 config_sha256=None,
                 checkpoint=None,
-                needs=tuple(job.name for job in searched),
+                needs=tuple(job.name for job in among),
                 minutes=0.01,
-                signature=_hash([*decides, seed]),
+                signature=signature,
             )
+        return self.jobs[name]
 
     @cache  # noqa: B019 (a planner lives as long as the call that made it)
-    def _config_hash(self, config: str, options: tuple[tuple[str, str], ...]) -> str:
+    def config_hash(self, config: str, options: tuple[tuple[str, str], ...]) -> str:
+        if not Path(config).is_file():
+            return f"missing {config}"
         overrides = parse_options(dict(options))
         try:
             if len(overrides) > 1:  # more than the seed: a misspelt key is to be found now
@@ -299,16 +299,50 @@ class _Planner:
             raise ValueError(message) from error
 
 
+@dataclass(frozen=True)
+class _Place:
+    """A cell of a table for one seed; `kept`: epochs that each pre-training is to keep."""
+
+    table: Table
+    cell: Cell
+    seed: int
+    kept: Mapping[str, list[int]]
+
+    @property
+    def start(self) -> Start:
+        return self.table.starts[self.cell.start or ""]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What a job runs: `group` and `task` name its folder."""
+
+    place: _Place
+    group: str
+    task: str
+    config: str
+    options: dict[str, str]
+    minutes: float | None
+
+
+def _maker(start: Start) -> str:
+    """What a pre-training is, whatever epoch of it is taken."""
+    return repr((start.pretrain, sorted((k, repr(v)) for k, v in start.overrides.items())))
+
+
+def _kept_epochs(table: Table, cells: Iterable[Cell]) -> dict[str, list[int]]:
+    """Pre-training -> epochs of it that cells start from."""
+    found: dict[str, set[int]] = {}
+    for cell in cells:
+        start = table.starts[cell.start or ""]
+        if start.pretrain and start.epoch is not None:
+            found.setdefault(_maker(start), set()).add(start.epoch)
+    return {maker: sorted(epochs) for maker, epochs in found.items()}
+
+
+def _command(name: str) -> list[str]:
+    return [name] if Path(name).is_file() else ["-m", "mae_bench", Path(name).stem]
+
+
 def _hash(decides: list[Any]) -> str:
     return hashlib.sha256(json.dumps(decides).encode()).hexdigest()
-
-
-def _checkpoint_sha256(path: Path) -> str:
-    stat = path.stat()
-    return _sha256_of(path, stat.st_mtime_ns, stat.st_size)
-
-
-@cache
-def _sha256_of(path: Path, mtime_ns: int, size: int) -> str:
-    """Hash of a file in that state; many jobs start from the same large file."""
-    return sha256_of(path)

@@ -1,48 +1,41 @@
 """Search grids: which runs a task has, and which of them is its result."""
 
+import hashlib
 import itertools
 import math
-import re
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from ..config.overrides import as_options
 from ..results.record import Record
-from .spec import Task
+from ..results.table import Task, folder_name
+
+LONGEST_NAME = 120  # of the folder of a run; file systems take 255 bytes
 
 
-@dataclass(frozen=True)
-class Cell:
-    """One combination of a grid, or the only run of a task without one.
-
-    Attributes:
-        label: task label of its record, such as ``finetune,lr=0.001,drop_path_rate=0.1``.
-        options: overrides as they stand on the command line.
-    """
-
-    label: str
-    options: dict[str, str]
-
-
-def cells_of(label: str, task: Task) -> list[Cell]:
-    """Runs of a task for one initialisation and seed.
+def grid_points(task: Task) -> list[dict[str, str]]:
+    """Overrides of each run of a task, as they stand on a command line; one without a grid.
 
     Raises:
         ValueError: a value stands in the grid twice.
     """
-    overrides = as_options(task.overrides)
-    names = _short_names(list(task.grid))
-    cells: dict[str, Cell] = {}
+    points: list[dict[str, str]] = []
     for values in itertools.product(*task.grid.values()):
         options = as_options(dict(zip(task.grid, values, strict=True)))
-        settings = [f"{names[key]}={text}" for key, text in options.items()]
-        # a folder is named after it
-        name = re.sub(r"[^A-Za-z0-9_.+=,-]", "_", ",".join([label, *settings]))
-        if name in cells:
-            raise ValueError(f"tasks.{label}.grid has {name} twice")
-        cells[name] = Cell(name, {**overrides, **options})
-    return list(cells.values())
+        if options in points:
+            raise ValueError(f"tasks.{task.label}.grid has {options} twice")
+        points.append(options)
+    return points
+
+
+def settings_label(label: str, options: Mapping[str, str]) -> str:
+    """Name of a run of a task with these overrides, fit for a folder: ``finetune,lr=0.001``."""
+    names = _short_names(list(options))
+    settings = [f"{names[key]}={text}" for key, text in options.items()]
+    name = folder_name(",".join([label, *settings]))
+    if len(name) <= LONGEST_NAME:
+        return name
+    return f"{name[:LONGEST_NAME]},{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _short_names(keys: Sequence[str]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from typing import Any
 from ..attempt import slurm_job
 from ..files import write_json_atomic
 from ..run_folder import SLURM_LOGS_NAME, SUBMISSION_NAME
-from .plan import Job
+from .job import Job
 from .state import State
 from .worker import FAILED, STOPPED, Worker
 

@@ -8,7 +8,7 @@ from typing import Any
 from ..attempt import Attempt, Watch, newest_attempt
 from ..results.record import read_record
 from ..run_folder import FAILED_NAME, RECORD_NAME
-from .plan import Job
+from .job import Job
 
 
 @dataclass(frozen=True)

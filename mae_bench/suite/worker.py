@@ -18,7 +18,7 @@ from contextlib import suppress
 from ..attempt import ATTEMPT_VARIABLE, HEARTBEAT_SECONDS, Attempt, Watch, slurm_job, take
 from ..files import write_json_atomic
 from ..run_folder import FAILED_NAME, LOG_NAME, RECORD_NAME
-from .plan import Job
+from .job import Job
 
 LOG_TAIL_LINES = 20
 POLL_SECONDS = 0.1

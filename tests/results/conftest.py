@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mae_bench.results.record import Record, write_record
-from mae_bench.results.table import Column, Layout, write_layout
+from mae_bench.results.table_file import load_suite, write_suite
 
 RECORD = Record(
     task="finetune",
@@ -63,10 +63,11 @@ def record() -> Record:
 
 @pytest.fixture
 def coco_run(record) -> Callable[..., Record]:
-    """A COCO run of the published recipe of ViT-B; the arguments replace fields."""
+    """A COCO run of the published recipe of ViT-B from MAE; the arguments replace fields."""
 
-    def make(box: float, mask: float = 0.449, **changes: object) -> Record:
+    def make(box: float, mask: float = 0.449, row: str = "MAE", **changes: object) -> Record:
         card = {"iterations": 184_375, "effective_batch": 64, "trained_blocks": 12.0}
+        columns = ("APbox ViT-B", "APmask ViT-B")
         fields = {
             "task": "mask_rcnn",
             "metrics": {"coco/bbox_mAP": box, "coco/segm_mAP": mask},
@@ -74,28 +75,48 @@ def coco_run(record) -> Callable[..., Record]:
             "checkpoint": copy.deepcopy(RECORD.checkpoint),
             "run_card": card,
             "data_counts": {"train": 117_266, "val": 5_000},
-            "reproduces": [
-                dict(table="Table 4", column="APbox ViT-B", metric="coco/bbox_mAP", scale=100),
-                dict(table="Table 4", column="APmask ViT-B", metric="coco/segm_mAP", scale=100),
-            ],
+            "model": {
+                "backbone": "VisionTransformer",
+                "embed_dim": 768,
+                "num_layers": 12,
+                "patch_size": 16,
+                "img_size": 1024,
+                "classes": 80,
+            },
+            "cells": [dict(table="Table 4", row=row, column=column) for column in columns],
         }
         return replace(record, **(fields | changes))
 
     return make
 
 
+SUITE = """
+name: A <small> suite
+heading: initialisation
+baseline: random
+tasks:
+  finetune: {config: fine.py}
+  detection: {config: det.py}
+columns:
+  top-1: {quantity: top-1 accuracy, task: finetune, metric: accuracy/top1}
+  box AP: {quantity: box AP, task: detection, metric: coco/bbox_mAP, scale: 100}
+rows:
+  random: {}
+  MAE: {start: {pretrain: pre.py}}
+"""
+
+
 @pytest.fixture
 def work_dir(tmp_path: Path) -> Path:
     """A finished suite: pre-training, fine-tuning and detection, of MAE and of random."""
-    columns = [
-        Column("finetune", "accuracy/top1", "top-1"),
-        Column("detection", "coco/bbox_mAP", "box AP", scale=100),
-    ]
-    write_layout(Layout("A <small> suite", ["random", "MAE"], columns), tmp_path)
+    (tmp_path / "suite.yaml").write_text(SUITE)
+    write_suite(load_suite(tmp_path / "suite.yaml"), tmp_path)
 
     def job(name: str, metrics: dict[str, float]) -> Path:
         seed, initialisation, task = name.split("/")
         folder = tmp_path / name
+        column = {"finetune": "top-1", "detection": "box AP"}.get(task)
+        claim = dict(table="A <small> suite", row=initialisation, column=column)
         changed = replace(
             RECORD,
             task=task,
@@ -105,6 +126,7 @@ def work_dir(tmp_path: Path) -> Path:
             checkpoint=RECORD.checkpoint
             if initialisation == "MAE" and task != "pretrain"
             else None,
+            cells=[claim] if column else [],
         )
         write_record(changed, folder / "record.json")
         return folder

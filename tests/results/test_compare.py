@@ -6,6 +6,8 @@ import pytest
 from scipy.stats import ttest_ind
 
 from mae_bench.results.compare import Change, changes, comparison_grid
+from mae_bench.results.measured import measure
+from mae_bench.results.shipped import shipped_tables
 
 
 @pytest.mark.parametrize(
@@ -36,19 +38,21 @@ def test_verdict(before, after, higher, verdict):
     assert Change("t", before, after, higher).verdict == verdict
 
 
-def test_published_columns_are_compared_across_starts(coco_run):
+def test_rows_of_a_table_are_compared_column_by_column(coco_run):
     records = {}
-    for label, method, box in (("A", "mae", 0.50), ("B", "moco_v3", 0.48)):
+    for row, method, box in (("MAE", "mae", 0.50), ("MoCo v3", "moco_v3", 0.48)):
         for seed in (0, 1):
-            run = coco_run(box + seed / 1000, seed=seed, initialisation=label)
+            run = coco_run(box + seed / 1000, seed=seed, row=row)
             run.checkpoint["metadata"]["method"] = method
-            records[f"{label}{seed}"] = run
-    box, mask = changes("A", "B", {}, records)
+            records[f"{row}{seed}"] = run
+    tables, _ = measure([shipped_tables()["Table 4"]], records)
+    box, mask = changes("MAE", "MoCo v3", tables)
+    assert (box.title, mask.title) == ("APbox ViT-B", "APmask ViT-B")
     assert box.difference == pytest.approx(-2.0)
     assert box.verdict == "worse"
     assert mask.verdict == "within seeds"
-    with pytest.raises(ValueError, match="no record with initialisation 'C'; there are A, B"):
-        changes("A", "C", {}, records)
+    with pytest.raises(ValueError, match="'DINO' was not measured; there are MoCo v3, "):
+        changes("MAE", "DINO", tables)
 
 
 def test_grid_shows_seeds_and_verdict():

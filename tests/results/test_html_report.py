@@ -15,6 +15,8 @@ from mae_bench.results.html_report import clock, write_report
 from mae_bench.results.record import write_record
 
 REPORT = Path(__file__).resolve().parents[2] / "tools" / "report.py"
+BASE = {"embed_dim": 768, "num_layers": 12, "patch_size": 16, "img_size": 224, "classes": 1000}
+LARGE = {**BASE, "embed_dim": 1024, "num_layers": 24}
 VOID = {"meta", "img", "br", "link", "hr", "input"}
 
 
@@ -117,8 +119,7 @@ def test_table_and_run_details_are_there(html):
 
 def test_published_table_stands_beside_the_suite(work_dir, coco_run):
     for seed, box in ((0, 0.49), (1, 0.50)):
-        record = replace(coco_run(box, seed=seed), initialisation="MAE")
-        write_record(record, work_dir / f"by hand/{seed}/record.json")
+        write_record(coco_run(box, seed=seed), work_dir / f"by hand/{seed}/record.json")
     (work_dir / "by hand/2").mkdir()
     (work_dir / "by hand/2/record.json").write_text("{}")
     page = Page(write_report(work_dir, work_dir / "r.html").read_text(encoding="utf-8"))
@@ -130,18 +131,20 @@ def test_published_table_stands_beside_the_suite(work_dir, coco_run):
 
 
 def test_scaling_and_partial_fine_tuning_are_drawn(tmp_path, record):
-    for name, column in (("base", "ViT-B"), ("large", "ViT-L")):
-        entry = dict(table="Table 3", column=column, metric="accuracy/top1")
-        write_record(replace(record, reproduces=[entry]), tmp_path / f"{name}.record.json")
-    entry = dict(table="Figure 9", column={"mae": "MAE"}, metric="accuracy/top1")
+    counts = {"train": 1_281_167, "val": 50_000}
+    for name, column, model in (("base", "ViT-B", BASE), ("large", "ViT-L", LARGE)):
+        claim = dict(table="Table 3", row="MAE", column=column)
+        run = replace(record, cells=[claim], model=model, data_counts=counts)
+        write_record(run, tmp_path / f"{name}.record.json")
     for blocks, top1 in {0.0: 40.0, 1.0: 55.0, 4.0: 61.0}.items():
         size = 1_000_000 + int(blocks) * 500_000
         run = replace(
             record,
             run_card={"trained_blocks": blocks, "parameters": size, "trainable_parameters": size},
             metrics={"accuracy/top1": top1},
-            data_counts={"train": 9, "val": 77},
-            reproduces=[entry],
+            data_counts=counts,
+            model=LARGE,
+            cells=[dict(table="Figure 9", row=f"{blocks:g}", column="MAE")],
         )
         write_record(run, tmp_path / f"{blocks:g}.record.json")
     page = Page(write_report(tmp_path, tmp_path / "r.html").read_text(encoding="utf-8"))
@@ -149,7 +152,7 @@ def test_scaling_and_partial_fine_tuning_are_drawn(tmp_path, record):
     assert {
         "Scaling: ImageNet-1K fine-tuning: top-1 (%) by parameters of the ViT (M), "
         "MAE, measured, MAE, published",
-        "Partial fine-tuning, 77 validation pictures: top-1 (%) by blocks that train, "
+        "Partial fine-tuning, 50,000 validation pictures: top-1 (%) by blocks that train, "
         "MAE, MAE, published, MoCo v3, published",
         "Scaling: finetune, accuracy/top1: finetune, accuracy/top1 by parameters (M), MAE",
     } <= labels
@@ -215,7 +218,7 @@ def test_command_writes_each_format(work_dir, monkeypatch, capsys):
     assert f"skipped: {work_dir}/x.record.json: not a record" in errors
     csv = work_dir / "t.csv"
     assert run("--format", "csv", "--out", str(csv))[0] == 0
-    assert "A <small> suite,MAE,top-1,accuracy/top1,,,61.5,,1," in csv.read_text()
+    assert "A <small> suite,MAE,top-1,top-1 accuracy,%,,61.5,,1," in csv.read_text()
     assert r"\textbf{61.5}" in run("--format", "latex")[1]
     assert run("--format", "html")[1].strip() == str(work_dir / "report.html")
     assert "61.5" in run()[1]
@@ -225,16 +228,16 @@ def test_command_writes_each_format(work_dir, monkeypatch, capsys):
     )
     for options, message in (
         (["--out", str(csv)], "--out needs --format"),
-        (["--compare", "random", "DINO"], "no record with initialisation 'DINO'"),
+        (["--compare", "random", "DINO"], "'DINO' was not measured"),
     ):
         code, _, errors = run(*options)
         assert code == 2 and message in errors
 
 
-def test_folder_without_any_table_is_an_error(tmp_path, record, monkeypatch, capsys):
-    write_record(record, tmp_path / "record.json")
+def test_folder_without_any_record_is_an_error(tmp_path, monkeypatch, capsys):
+    (tmp_path / "empty").mkdir()
     for folder, message in (
-        (tmp_path, "no table to make: 1 records"),
+        (tmp_path / "empty", "no table to make: no record"),
         ("nowhere", "no such folder"),
     ):
         monkeypatch.setattr(sys, "argv", ["report.py", str(folder)])

@@ -1,23 +1,15 @@
 """Published numbers against the paper's text, and against each other where the text ties them."""
 
-import ast
 from pathlib import Path
 from statistics import fmean, pstdev
 
 import pytest
 
-import mae_bench.results.published as package
-from mae_bench.results.published import (
-    NOT_PUBLISHED,
-    TABLES,
-    Metric,
-    PublishedTable,
-    by_name,
-    published,
-    published_table,
-)
+from mae_bench.results.shipped import find_table, shipped_tables
+from mae_bench.results.table import NOT_PUBLISHED
+from mae_bench.results.table_page import write_pages
 
-# Read in the paper and in the listings, not in the module.
+# Read in the paper and in the listings, not in the files.
 CELLS = [
     ("Table 1a", "1", "lin", 65.5),
     ("Table 1a", "2", "lin", 70.0),
@@ -118,14 +110,18 @@ SAME = [
 ]
 
 
+def published(table, row, column):
+    return shipped_tables()[table].cell(row, column)
+
+
 def value(table, row, column):
-    return published(table, row, column).value
+    return published(table, row, column).published
 
 
 @pytest.mark.parametrize(("table", "row", "column", "expected"), CELLS)
 def test_cell_as_printed(table, row, column, expected):
     number = published(table, row, column)
-    assert number.value == expected
+    assert number.published == expected
     assert (number.table, number.row, number.column) == (table, row, column)
 
 
@@ -160,11 +156,17 @@ def test_speed_up_is_the_ratio_of_hours(model, depth):
 
 
 def test_last_row_of_table_7_is_a_difference():
-    table = published_table("Table 7")
-    *_, normalised, token, difference = table.rows.values()
-    for pixel, dvae, printed in zip(normalised, token, difference, strict=True):
-        assert printed == pytest.approx(dvae - pixel)
-    assert {table.number(list(table.rows)[-1], c).metric.unit for c in table.columns} == {"points"}
+    table = shipped_tables()["Table 7"]
+    last = table.rows[-1]
+    for column in table.columns:
+        printed = value("Table 7", last, column)
+        own = value("Table 7", "dVAE token", column) - value("Table 7", "pixel (w/ norm)", column)
+        assert printed == pytest.approx(own)
+        assert table.cell(last, column).quantity.unit == "points"
+        assert table.cell(last, column).minus == (
+            ("dVAE token", column),
+            ("pixel (w/ norm)", column),
+        )
 
 
 @pytest.mark.parametrize(
@@ -192,11 +194,11 @@ def test_scratch_models_and_official_weights_agree_with_table_3(model):
 
 
 def test_image_size_helps_on_every_robustness_set_but_corruptions():
-    table = published_table("Table 13")
+    table = shipped_tables()["Table 13"]
     helped = {}
-    for row in list(table.rows)[:4]:
-        small, large = table.number(row, "ViT-H"), table.number(row, "ViT-H448")
-        helped[row] = (large.value > small.value) == small.metric.higher_is_better
+    for row in table.rows[:4]:
+        small, large = table.cell(row, "ViT-H"), table.cell(row, "ViT-H448")
+        helped[row] = (large.published > small.published) == small.quantity.higher_is_better
     assert [row for row, better in helped.items() if not better] == ["IN-Corruption"]
 
 
@@ -211,57 +213,49 @@ def test_papers_with_code_repeats_the_paper():
     adversarial = value(generalization, "ImageNet-A, MAE (ViT-H, 448)", "Top-1 accuracy %")
     assert adversarial == value("Table 13", "IN-Adversarial", "ViT-H448")
     error = published(generalization, "ImageNet-R, MAE (ViT-H, 448)", "Top-1 Error Rate")
-    assert error.value == 100 - value("Table 13", "IN-Rendition", "ViT-H448")
-    assert error.metric.higher_is_better is False
+    assert error.published == 100 - value("Table 13", "IN-Rendition", "ViT-H448")
+    assert error.quantity.higher_is_better is False
     corruption = published(generalization, "ImageNet-C, MAE (ViT-H)", "mean Corruption Error (mCE)")
-    assert corruption.value == value("Table 13", "IN-Corruption", "ViT-H")
-    assert corruption.metric == published("Table 13", "IN-Corruption", "ViT-H").metric
+    assert corruption.published == value("Table 13", "IN-Corruption", "ViT-H")
+    assert corruption.quantity == published("Table 13", "IN-Corruption", "ViT-H").quantity
 
 
 @pytest.mark.parametrize("model", ["ViT-B", "ViT-L"])
 def test_mean_and_deviation_of_the_official_seeds(model):
-    *runs, mean, std = published_table("official fine-tuning, seeds").rows[model]
+    table = shipped_tables()["official fine-tuning, seeds"]
+    *runs, mean, std = (table.cell(model, column).published for column in table.columns)
     assert fmean(runs) == pytest.approx(mean, abs=0.0051)
     assert pstdev(runs) == pytest.approx(std, abs=0.0051)
 
 
 def test_every_number_has_a_source_and_every_gap_a_reason():
-    numbers = [number for table in TABLES.values() for number in table.numbers()]
-    assert len(numbers) > 300
-    for number in numbers:
-        assert number.source.strip(), number
-        assert number.value is not None or number.note, number
-    assert len({(n.table, n.row, n.column) for n in numbers}) == len(numbers)
+    cells = [cell for table in shipped_tables().values() for cell in table.cells.values()]
+    assert len(cells) > 400
+    for cell in cells:
+        assert shipped_tables()[cell.table].source, cell
+        assert cell.published is not None or cell.note, cell
+    assert len({cell.place for cell in cells}) == len(cells)
 
 
 def test_paper_tables_name_their_own_place():
-    for name, table in TABLES.items():
+    for name, table in shipped_tables().items():
         if name.startswith(("Table ", "Figure ", "Appendix ")):
             assert name in table.source and "arXiv:2111.06377" in table.source
 
 
-def test_no_title_is_written_twice():
-    """A second row of the same title would silently replace the first."""
-    for path in Path(package.__file__).parent.glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Dict):
-                keys = [ast.dump(key) for key in node.keys if key is not None]
-                assert len(keys) == len(set(keys)), f"{path.name}:{node.lineno}"
-
-
 def test_order_is_the_papers():
-    table = published_table("Table 3")
-    assert list(table.columns) == ["ViT-B", "ViT-L", "ViT-H", "ViT-H448"]
-    assert list(table.rows) == ["scratch, our impl.", "DINO", "MoCo v3", "BEiT", "MAE"]
+    table = shipped_tables()["Table 3"]
+    assert table.columns == ("ViT-B", "ViT-L", "ViT-H", "ViT-H448")
+    assert table.rows == ("scratch, our impl.", "DINO", "MoCo v3", "BEiT", "MAE")
     assert table.text_columns["pre-train data"]["BEiT"] == "IN1K+DALLE"
-    assert [number.value for number in table.numbers()[4:8]] == [82.8, None, None, None]
+    assert [value("Table 3", "DINO", c) for c in table.columns] == [82.8, None, None, None]
 
 
 def test_metric_direction_and_unit():
-    assert published("Table 13", "IN-Corruption", "ViT-B").metric.higher_is_better is False
-    assert published("Table 13", "IN-Sketch", "ViT-B").metric.higher_is_better is True
-    assert published("Table 2", "ViT-L, 8", "hours").metric.unit == "h"
-    assert published("Table 12", "MAE, ViT-B", "params").metric.higher_is_better is None
+    assert published("Table 13", "IN-Corruption", "ViT-B").quantity.higher_is_better is False
+    assert published("Table 13", "IN-Sketch", "ViT-B").quantity.higher_is_better is True
+    assert published("Table 2", "ViT-L, 8", "hours").quantity.unit == "h"
+    assert published("Table 12", "MAE, ViT-B", "params").quantity.higher_is_better is None
 
 
 def test_notes():
@@ -272,36 +266,16 @@ def test_notes():
 
 
 def test_unknown_names_are_refused_with_what_exists():
-    with pytest.raises(ValueError, match="no published table 'Table 99'; there are 'Table 1a', "):
-        published("Table 99", "MAE", "ViT-B")
+    with pytest.raises(ValueError, match="no table 'Table 99' and no such file; there are 'Figure"):
+        find_table("Table 99")
     with pytest.raises(ValueError, match="Table 5: no row 'DINO'; it has 'supervised', 'MoCo v3'"):
         published("Table 5", "DINO", "ViT-B")
     with pytest.raises(ValueError, match="Table 5: no column 'ViT-H'; it has 'ViT-B', 'ViT-L'$"):
         published("Table 5", "MAE", "ViT-H")
 
 
-def make_table(**changes):
-    metric = Metric("accuracy", "%", True)
-    settings = {"columns": {"a": metric, "b": metric}, "rows": {"x": (1.0, None)}, **changes}
-    return PublishedTable("T", "about", "source", "method", **settings)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"rows": {"x": (1.0,)}}, "T, row 'x': 1 values for 2 columns"),
-        ({"notes": {("y", "a"): "note"}}, "T: no row 'y'"),
-        ({"notes": {("x", "c"): "note"}}, "T: no column 'c'"),
-        ({"row_metrics": {"y": Metric("error", "%", False)}}, "T: no row 'y'"),
-        ({"text_columns": {"data": {"y": "IN1K"}}}, "T: no row 'y'"),
-    ],
-)
-def test_inconsistent_tables_are_refused(changes, message):
-    make_table()
-    with pytest.raises(ValueError, match=message):
-        make_table(**changes)
-
-
-def test_two_tables_of_one_name_are_refused():
-    with pytest.raises(ValueError, match="two published tables are called 'T'"):
-        by_name([make_table(), make_table()])
+def test_pages_of_the_tables_are_fresh(tmp_path):
+    """``make pages`` was run after the last change of a table."""
+    pages = Path(__file__).parents[2] / "docs/tables"
+    written = {path.name: path.read_text() for path in write_pages(tmp_path)}
+    assert written == {path.name: path.read_text() for path in pages.glob("*.md")}

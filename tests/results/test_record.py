@@ -13,7 +13,7 @@ import pytest
 from mae_bench.files import sha256_of
 from mae_bench.results import Record, read_record, write_record
 from mae_bench.results.environment import git_revision, package_versions, peak_memory_mib
-from mae_bench.results.labels import run_labels
+from mae_bench.results.labels import Labels, run_labels
 from mae_bench.results.record import config_sha256
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -24,7 +24,7 @@ def test_what_is_written_is_read(record, tmp_path):
     assert read_record(path) == record
     assert [file.name for file in path.parent.iterdir()] == ["record.json"]
     data = json.loads(path.read_text())
-    assert data["schema_version"] == 2
+    assert data["schema_version"] == 3
     assert data["metrics"] == {"accuracy/top1": 61.5}
 
 
@@ -47,7 +47,7 @@ def test_number_that_is_not_finite_is_null_in_the_file_and_nan_here(record, tmp_
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("schema_version", 3, "key 'schema_version' is 3"),
+        ("schema_version", 4, "key 'schema_version' is 4"),
         ("colour", "red", "unknown key 'colour'"),
         ("task", None, "key 'task' is NoneType, not str"),
         ("seed", True, "key 'seed' is bool"),
@@ -56,7 +56,7 @@ def test_number_that_is_not_finite_is_null_in_the_file_and_nan_here(record, tmp_
         ("checkpoint", {"file": "a", "report": None}, "key 'checkpoint.sha256' is missing"),
         ("started", "yesterday", "key 'started' is no ISO 8601 time"),
         ("status", "fine", "key 'status' is 'fine'"),
-        ("reproduces", ["Table 4"], "key 'reproduces.0' is no object"),
+        ("cells", ["Table 4"], "key 'cells.0.table' is missing or no text"),
         ("exported", {"file": "a"}, "key 'exported.sha256' is missing"),
         (
             "exported",
@@ -75,15 +75,24 @@ def test_wrong_value_is_named_with_its_file(record, tmp_path, key, value, messag
 def test_record_of_version_1_is_read(record, tmp_path):
     path = write_record(record, tmp_path / "record.json")
     data = json.loads(path.read_text())
-    assert data["schema_version"] == 2
-    old = {k: v for k, v in data.items() if k not in ("reproduces", "exported")}
+    assert data["schema_version"] == 3
+    old = {k: v for k, v in data.items() if k not in ("cells", "model", "data", "exported")}
     path.write_text(json.dumps(old | {"schema_version": 1}))
-    assert read_record(path) == replace(record, reproduces=[], exported=None)
+    assert read_record(path) == replace(record, cells=[], exported=None)
     # what version 1 had is as required as ever
     del old["seed"]
     path.write_text(json.dumps(old | {"schema_version": 1}))
     with pytest.raises(ValueError, match="key 'seed' is missing"):
         read_record(path)
+
+
+def test_record_of_version_2_is_read_and_claims_nothing(record, tmp_path):
+    path = write_record(record, tmp_path / "record.json")
+    data = json.loads(path.read_text())
+    old = {k: v for k, v in data.items() if k not in ("cells", "model", "data")}
+    old["reproduces"] = [{"table": "Table 4", "column": "APbox ViT-B", "metric": "coco/bbox_mAP"}]
+    path.write_text(json.dumps(old | {"schema_version": 2}))
+    assert read_record(path) == replace(record, cells=[])
 
 
 def test_every_key_is_required(record, tmp_path):
@@ -133,10 +142,13 @@ def test_file_hash(tmp_path):
 
 
 def test_labels_come_from_the_suite_or_from_the_names(tmp_path):
-    assert run_labels(tmp_path, "configs/a.py") == ("a", "random")
-    assert run_labels(tmp_path, "configs/a.py", "w/mae.safetensors") == ("a", "mae")
-    (tmp_path / "job.json").write_text('{"task": "linear", "initialisation": "MAE"}')
-    assert run_labels(tmp_path, "configs/a.py", "w/b.safetensors") == ("linear", "MAE")
+    assert run_labels(tmp_path, "configs/a.py") == Labels("a", "random")
+    assert run_labels(tmp_path, "configs/a.py", "w/mae.safetensors") == Labels("a", "mae")
+    cell = {"table": "T", "row": "MAE", "column": "lin"}
+    job = {"task": "linear", "initialisation": "MAE", "cells": [cell]}
+    (tmp_path / "job.json").write_text(json.dumps(job))
+    labels = run_labels(tmp_path, "configs/a.py", "w/b.safetensors")
+    assert labels == Labels("linear", "MAE", [cell])
 
 
 def test_environment_fields(tmp_path):

@@ -53,10 +53,10 @@ if what == "hang":
     time.sleep(60)
 if what != "no record":
     (folder / "checkpoint.safetensors").write_text(f"weights of {name}")
-    task, initialisation = run_labels(folder, args.config, checkpoint)
+    labels = run_labels(folder, args.config, checkpoint)
     overrides = {key: int(seed)}
     write_record(Record(
-        task=task, initialisation=initialisation, metrics={"score": 50.0 + int(seed)},
+        task=labels.task, initialisation=labels.initialisation, metrics={"score": 50.0 + int(seed)},
         config_file=args.config, config_sha256=remembered_sha256(args.config, overrides),
         overrides=overrides, seed=int(seed),
         checkpoint={"file": checkpoint, "sha256": sha256_of(checkpoint), "report": None}
@@ -64,6 +64,7 @@ if what != "no record":
         run_card={"threads": os.environ["OMP_NUM_THREADS"]}, data_counts={}, versions={},
         git_revision=None, device="cpu", started="2024-01-01T00:00:00+00:00",
         finished="2024-01-01T00:00:01+00:00", duration_seconds=1.0, peak_memory_mib=None,
+        cells=labels.cells,
     ), args.out or folder / "record.json")
 event("end")
 """
@@ -79,18 +80,24 @@ class Workplace:
         self.suite = {
             "name": "test suite",
             "seeds": [0],
-            "initialisations": {"random": None, "MAE": {"pretrain": "pre.py", "minutes": 5}},
+            "baseline": "random",
             "tasks": {
-                "robustness": {"config": "rob.py", "test": "finetune", "metrics": {"score": "r"}},
-                "finetune": {"config": "fine.py", "metrics": {"score": "f"}},
-                "linear": {"config": "lin.py", "metrics": {"score": "l"}},
+                "robustness": {"config": "rob.py", "test": "finetune"},
+                "finetune": {"config": "fine.py"},
+                "linear": {"config": "lin.py"},
             },
+            "columns": {
+                "r": {"task": "robustness", "metric": "score"},
+                "f": {"task": "finetune", "metric": "score"},
+                "l": {"task": "linear", "metric": "score"},
+            },
+            "rows": {"random": {}, "MAE": {"start": {"pretrain": "pre.py", "minutes": 5}}},
         }
         (root / "tools").mkdir()
         for name in ("train.py", "test.py"):
             (root / "tools" / name).write_text(FAKE_COMMAND)
         for name in ("pre.py", "fine.py", "lin.py", "rob.py"):
-            (root / name).write_text("lr = 1.0\n")
+            (root / name).write_text(f"lr = 1.0\nwhat = {name!r}\n")
         self.write()
         self.behave({})
 
@@ -102,6 +109,8 @@ class Workplace:
     def only(self, *tasks: str) -> None:
         """Leave out all other tasks, where fewer jobs show the same."""
         self.suite["tasks"] = {name: self.suite["tasks"][name] for name in tasks}
+        columns = self.suite["columns"].items()
+        self.suite["columns"] = {title: of for title, of in columns if of["task"] in tasks}
 
     def behave(self, behaviour: dict[str, str]) -> None:
         """Job name -> what its command does: "ok", "fail", "hang" or "no record"."""

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from mae_bench.results.record import read_record
-from mae_bench.suite import executor, load_suite, plan_jobs
+from mae_bench.results.table_file import load_suite
+from mae_bench.suite import executor
 from mae_bench.suite.order import path_lengths, time_left
-from mae_bench.suite.plan import Job
+from mae_bench.suite.plan import Job, plan_jobs
 from mae_bench.suite.state import State, current_state
 
 RUN_SUITE = Path(__file__).resolve().parents[2] / "tools" / "run_suite.py"
@@ -33,7 +34,7 @@ class Lines:
 
 
 def run(workplace, slots=2, retry_failed=False):
-    jobs = plan_jobs(load_suite(workplace.write()), workplace.work_dir)
+    jobs = plan_jobs(load_suite(workplace.write()), workplace.work_dir).jobs
     state = current_state(jobs, slots, retry_failed)
     executor.run_jobs(state, executor.LocalExecutor(slots, []), Lines())
     return state
@@ -123,7 +124,7 @@ def test_changed_config_is_refused_and_nothing_overwritten(workplace, finished):
 
 def test_config_edited_between_plan_and_start_fails_the_job(workplace):
     workplace.only("linear")
-    jobs = plan_jobs(load_suite(workplace.write()), workplace.work_dir)
+    jobs = plan_jobs(load_suite(workplace.write()), workplace.work_dir).jobs
     state = current_state(jobs, 1)
     Path("lin.py").write_text("lr = 5.0\n")
     executor.run_jobs(state, executor.LocalExecutor(1, []), Lines())

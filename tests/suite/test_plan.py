@@ -1,91 +1,30 @@
 """Suite files are validated, and planned as the right jobs."""
 
-import re
 from pathlib import Path
 
 import pytest
+import yaml
 
-from mae_bench.suite import load_suite, plan_jobs
+from mae_bench.results.table_file import load_suite
+from mae_bench.suite.plan import plan_jobs
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize(
-    ("path", "value", "message"),
-    [
-        (["seed"], [0], "key 'seed' is unknown"),
-        (["seeds"], [], "key 'seeds' must be"),
-        (["seeds"], [1, 1], "key 'seeds' must be"),
-        (["data"], "imagenet", "key 'data' must be one of miniworld"),
-        (["initialisations", "MAE", "pretrian"], "x", "key 'initialisations.MAE.pretrian' is unkn"),
-        (["initialisations", "MAE", "checkpoint"], "pre.py", "needs either 'pretrain' or"),
-        (["initialisations", "MAE", "pretrain"], "gone.py", "MAE.pretrain' names a file that does"),
-        (["initialisations", "../up"], None, "key 'initialisations.../up' is used as a folder"),
-        (["tasks", "linear", "config"], "gone.py", "key 'tasks.linear.config' names a file that"),
-        (["tasks", "linear", "metric"], "x", "key 'tasks.linear.metric' is unknown"),
-        (["tasks", "linear", "metrics"], {}, "key 'tasks.linear.metrics' must map"),
-        (["tasks", "linear", "minutes"], 0, "key 'tasks.linear.minutes' must be a positive"),
-        (["tasks", "linear", "lower_is_better"], 1, "must be true or false"),
-        (["tasks", "robustness", "test"], "fintune", "'tasks.robustness.test' names no task"),
-        (["tasks", "robustness", "test"], "robustness", "'tasks.robustness.test' names no task"),
-        (["initialisations", "random"], {"overrides": {}}, "needs either 'pretrain' or"),
-        (["initialisations", "MAE", "overrides"], {"randomness.seed": 1}, "is set by 'seeds'"),
-        (["initialisations", "MAE", "override"], {}, "unknown; did you mean 'overrides'?"),
-        (["tasks", "linear", "overrides"], [1], "'tasks.linear.overrides' must map keys of the"),
-        (["tasks", "linear", "overrides"], {"a": {"b": 1}}, "overrides.a': a dict cannot stand"),
-        (["tasks", "linear", "overrides"], {"a": "x, y"}, "overrides.a': 'x, y' cannot stand on"),
-        (["tasks", "linear", "grid"], {"lr": [1]}, "'tasks.linear.grid' and 'select', the metric"),
-        (["tasks", "linear", "select"], "score", "'tasks.linear.grid' and 'select', the metric"),
-        (["tasks", "pretrain"], {"config": "lin.py", "metrics": {"a": "b"}}, "is reserved"),
-    ],
-)
-def test_wrong_suite_is_refused_in_one_line(workplace, path, value, message):
-    node = workplace.suite
-    for key in path[:-1]:
-        node = node[key]
-    node[path[-1]] = value
-    with pytest.raises(ValueError, match=re.escape(message)) as caught:
-        load_suite(workplace.write())
-    assert str(caught.value).startswith("suite.yaml: ")
-    assert "\n" not in str(caught.value)
-
-
-def test_missing_key_and_broken_yaml_name_the_file(workplace):
-    del workplace.suite["seeds"]
-    with pytest.raises(ValueError, match=r"suite\.yaml: key 'seeds' is missing"):
-        load_suite(workplace.write())
-    Path("suite.yaml").write_text("a: [")
-    with pytest.raises(ValueError, match=r"suite\.yaml: not YAML"):
-        load_suite("suite.yaml")
-
-
-@pytest.mark.parametrize(
-    ("task", "changes", "message"),
-    [
-        ("linear", {"grid": {"lr": 1}}, "'tasks.linear.grid' must map keys of the config to lists"),
-        ("linear", {"grid": {}}, "'tasks.linear.grid' must map keys of the config to lists"),
-        ("linear", {"select": 1}, "'tasks.linear.select' must be a metric's key"),
-        ("linear", {"overrides": {"lr": 1}}, "'tasks.linear.grid.lr' is in overrides too"),
-        ("linear", {"grid": {"randomness.seed": [1]}}, "is set by 'seeds'"),
-        ("robustness", {}, "'tasks.robustness.grid' is for tasks that train"),
-    ],
-)
-def test_wrong_grid_is_refused(workplace, task, changes, message):
-    workplace.suite["tasks"][task] |= {"grid": {"lr": [1, 2]}, "select": "score", **changes}
-    with pytest.raises(ValueError, match=re.escape(message)):
-        load_suite(workplace.write())
+def planned(workplace):
+    return plan_jobs(load_suite(workplace.write()), "work").jobs
 
 
 def test_misspelt_override_is_found_before_anything_runs(workplace):
     Path("lin.py").write_text("lr = 1.0\nmodel = dict(depth=1)\ndefault_scope = 'mmengine'\n")
     workplace.suite["tasks"]["linear"]["overrides"] = {"model.deph": 2}
     with pytest.raises(ValueError, match=r"lin\.py.*'model\.deph'.*did you mean 'depth'") as caught:
-        plan_jobs(load_suite(workplace.write()), "work")
+        planned(workplace)
     assert str(caught.value).startswith("suite.yaml: ")
     workplace.suite["tasks"]["linear"]["overrides"] = {"model.depth": 2, "lr": "1e-3"}
-    workplace.suite["initialisations"]["MAE"]["overrides"] = {"lr": 0.5}
+    workplace.suite["rows"]["MAE"]["start"]["overrides"] = {"lr": 0.5}
     Path("pre.py").write_text(Path("lin.py").read_text())
-    jobs = {job.name: job for job in plan_jobs(load_suite(workplace.write()), "work")}
+    jobs = {job.name: job for job in planned(workplace)}
     options = ["--cfg-options", "randomness.seed=0", "model.depth=2", "lr=1e-3"]
     assert list(jobs["seed0/random/linear"].command[-4:]) == options
     assert jobs["seed0/MAE/pretrain"].command[-1] == "lr=0.5"
@@ -99,7 +38,7 @@ def test_config_that_does_not_load_is_named(workplace):
 
 def test_jobs_are_the_product_with_their_needs_and_commands(workplace):
     workplace.suite["seeds"] = [0, 3]
-    jobs = {job.name: job for job in plan_jobs(load_suite(workplace.write()), "work")}
+    jobs = {job.name: job for job in planned(workplace)}
     per_seed = ["random/finetune", "random/linear", "random/robustness", "MAE/pretrain"]
     per_seed += ["MAE/finetune", "MAE/linear", "MAE/robustness"]
     assert set(jobs) == {f"seed{seed}/{name}" for seed in (0, 3) for name in per_seed}
@@ -124,11 +63,11 @@ def test_jobs_are_the_product_with_their_needs_and_commands(workplace):
 
 def test_signature_follows_config_values_seed_and_what_came_before(workplace):
     def signatures():
-        return {j.name: j.signature for j in plan_jobs(load_suite(workplace.write()), "work")}
+        return {j.name: j.signature for j in planned(workplace)}
 
     before = signatures()
     assert len(set(before.values())) == len(before)
-    Path("pre.py").write_text("# a comment changes nothing\nlr = 1.0\n")
+    Path("pre.py").write_text("# a comment changes nothing\nlr = 1.0\nwhat = 'pre.py'\n")
     assert signatures() == before
     Path("pre.py").write_text("lr = 2.0\n")
     changed = {name for name, signature in signatures().items() if signature != before[name]}
@@ -137,19 +76,144 @@ def test_signature_follows_config_values_seed_and_what_came_before(workplace):
 
 def test_checkpoint_given_by_the_user_enters_by_its_bytes(workplace):
     Path("a.safetensors").write_bytes(b"one")
-    workplace.suite["initialisations"] = {"mine": {"checkpoint": "a.safetensors"}}
+    del workplace.suite["baseline"]
+    workplace.suite["rows"] = {"mine": {"start": {"checkpoint": "a.safetensors"}}}
     suite = load_suite(workplace.write())
-    before = plan_jobs(suite, "work")
-    assert [job.needs for job in before] == [(), (), ("seed0/mine/finetune",)]
+    before = plan_jobs(suite, "work").jobs
+    assert [job.needs for job in before] == [(), ("seed0/mine/finetune",), ()]
     Path("a.safetensors").write_bytes(b"two")
-    after = plan_jobs(suite, "work")
+    after = plan_jobs(suite, "work").jobs
     assert all(a.signature != b.signature for a, b in zip(before, after, strict=True))
+
+
+def test_cells_of_one_run_share_its_job(workplace):
+    workplace.only("linear")
+    workplace.suite["columns"]["again"] = {"task": "linear", "metric": "other"}
+    (job,) = [job for job in planned(workplace) if job.name == "seed0/random/linear"]
+    claims = [{"table": "test suite", "row": "random", "column": c} for c in ("l", "again")]
+    assert job.cells == claims == job.description()["cells"]
+
+
+def test_tables_share_the_jobs_of_equal_runs(workplace):
+    workplace.only("linear")
+    other = {**workplace.suite, "name": "other", "tasks": {"probe": {"config": "lin.py"}}}
+    other["columns"] = {"x": {"task": "probe", "metric": "score"}}
+    Path("both.yaml").write_text(
+        yaml.safe_dump({"name": "both", "tables": [workplace.suite, other]}, sort_keys=False)
+    )
+    jobs = plan_jobs(load_suite("both.yaml"), "work").jobs
+    names = ["seed0/random/linear", "seed0/MAE/pretrain", "seed0/MAE/linear"]
+    assert [job.name for job in jobs] == names
+    assert [claim["table"] for claim in jobs[2].cells] == ["test suite", "other"]
+
+
+def test_only_some_cells(workplace):
+    suite = load_suite(workplace.write())
+    jobs = plan_jobs(suite, "work", only="MAE, l").jobs
+    assert [job.name for job in jobs] == ["seed0/MAE/pretrain", "seed0/MAE/linear"]
+    with pytest.raises(ValueError, match="no cell to measure is named by --only 'MA'"):
+        plan_jobs(suite, "work", only="MA")
+
+
+def test_everything_that_is_missing_is_listed(workplace):
+    del workplace.suite["baseline"]
+    workplace.suite["rows"] = {
+        "a": {"start": {"checkpoint": "gone.pth"}},
+        "b": {"start": {"checkpoint": "mae:vit_base"}},
+    }
+    workplace.suite["tasks"]["linear"]["config"] = "gone.py"
+    plan = plan_jobs(load_suite(workplace.write()), "work")
+    assert len(plan.jobs) == 6
+    gone, config, known = plan.missing.items()
+    assert gone[0] == "gone.pth" and gone[1][0] == "test suite: a, r"
+    assert config == ("gone.py", ["test suite: a, l", "test suite: b, l"])
+    assert known[0].endswith("(mae:vit_base)")
+
+
+def test_a_kept_epoch_is_a_start(workplace):
+    Path("pre.py").write_text(
+        "from mae_bench.training.hooks import ExportCheckpoint, RunCard\n"
+        "model = dict()\ndefault_scope = 'mmengine'\n"
+        "custom_hooks = [dict(type=RunCard), dict(type=ExportCheckpoint, method='m', data='d')]\n"
+    )
+    workplace.only("linear")
+    start = {"pretrain": "pre.py"}
+    workplace.suite["rows"] = {
+        "random": {},
+        "10": {"start": {**start, "epoch": 10}},
+        "end": {"start": start},
+    }
+    jobs = {job.name: job for job in planned(workplace)}
+    assert set(jobs) == {
+        "seed0/random/linear",
+        "seed0/10/pretrain",
+        "seed0/10/linear",
+        "seed0/end/linear",
+    }
+    assert jobs["seed0/10/pretrain"].command[-1] == "custom_hooks.1.kept_epochs=[10]"
+    assert jobs["seed0/10/linear"].checkpoint.name == "checkpoint_epoch_10.safetensors"
+    assert jobs["seed0/end/linear"].checkpoint.name == "checkpoint.safetensors"
+
+
+def test_rows_have_overrides_and_recipes_of_their_own(workplace):
+    workplace.only("linear")
+    workplace.suite["tasks"]["other"] = {"config": "fine.py"}
+    workplace.suite["rows"] = {
+        "random": {},
+        "wide": {"overrides": {"lr": 2.0}},
+        "fine": {"task": "other"},
+    }
+    for name in ("lin.py", "fine.py"):
+        text = f"lr = 1.0\nwhat = {name!r}\nmodel = dict()\ndefault_scope = 'mmengine'\n"
+        Path(name).write_text(text)
+    jobs = {job.name: job for job in planned(workplace)}
+    assert list(jobs) == ["seed0/random/linear", "seed0/random/linear,lr=2.0", "seed0/random/other"]
+    assert jobs["seed0/random/linear,lr=2.0"].cells[0]["row"] == "wide"
+
+
+def test_test_of_a_starts_own_checkpoint(workplace):
+    Path("a.pth").write_bytes(b"weights")
+    workplace.only("robustness")
+    workplace.suite["tasks"]["robustness"] = {"config": "rob.py", "test": "start"}
+    del workplace.suite["baseline"]
+    workplace.suite["rows"] = {"released": {"start": {"checkpoint": "a.pth"}}}
+    (job,) = planned(workplace)
+    assert job.command[:3] == ("tools/test.py", "rob.py", "a.pth")
 
 
 @pytest.mark.parametrize("name", ["demo", "mini"])
 def test_shipped_suites_load(name, monkeypatch):
     monkeypatch.chdir(REPOSITORY)
     suite = load_suite(f"configs/suite/{name}.yaml")
+    (table,) = suite.tables
     # random has no pre-training
-    expected = len(suite.seeds) * (2 * len(suite.tasks) + 1)
-    assert len(plan_jobs(suite, "work")) == expected
+    expected = len(table.seeds) * (2 * len(table.tasks) + 1)
+    assert len(plan_jobs(suite, "work").jobs) == expected
+
+
+PUBLISHED = sorted(
+    path
+    for path in (REPOSITORY / "configs/suite").glob("*.yaml")
+    if path.stem not in ("common", "ablation", "papers_with_code")  # measure nothing
+)
+
+
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
+def test_every_shipped_suite_is_planned_and_says_what_is_missing(path, monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    suite = load_suite(path)
+    plan = plan_jobs(suite, "work")
+    assert plan.jobs and len({job.name for job in plan.jobs}) == len(plan.jobs)
+    claimed = {(c["table"], c["row"], c["column"]) for job in plan.jobs for c in job.cells}
+    made = {cell.place for t in suite.tables for cell in t.cells.values() if cell.task}
+    assert claimed == made
+    assert not [file for file in plan.missing if file.startswith("configs")]
+
+
+def test_the_searches_have_the_size_they_say(monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    for name, entries, size in (("table4", 8, 108), ("table5", 8, 30), ("table6", 20, 36)):
+        jobs = plan_jobs(load_suite(f"configs/suite/{name}_search.yaml"), "work").jobs
+        trained = [job for job in jobs if "--checkpoint" in job.command]
+        assert len(trained) == entries * size, name
+        assert len([job for job in jobs if job.config_sha256 is None]) == entries

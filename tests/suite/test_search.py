@@ -7,11 +7,14 @@ from pathlib import Path
 import pytest
 
 from mae_bench.config.overrides import as_options, parse_options
+from mae_bench.results.overview import overview
 from mae_bench.results.record import Record, read_record, write_record
-from mae_bench.results.table import build_table, read_records
-from mae_bench.suite import LocalExecutor, current_state, load_suite, plan_jobs, run_jobs
-from mae_bench.suite.search import best_cell, cells_of
-from mae_bench.suite.spec import Task
+from mae_bench.results.table import Task
+from mae_bench.results.table_file import load_suite, write_suite
+from mae_bench.suite.executor import LocalExecutor, run_jobs
+from mae_bench.suite.plan import plan_jobs
+from mae_bench.suite.search import best_cell, grid_points, settings_label
+from mae_bench.suite.state import current_state
 
 RECORD = Record(
     task="finetune",
@@ -42,23 +45,20 @@ def test_values_reach_the_command_line_as_they_are():
 
 def test_grid_is_the_product_with_short_labels():
     grid = {"optim_wrapper.optimizer.lr": [0.1, 0.2], "model.rate": [0, "x/y"]}
-    cells = cells_of("linear", Task("a.py", {}, overrides={"k": 1}, grid=grid, select="score"))
-    assert [cell.label for cell in cells] == [
+    points = grid_points(Task("linear", "a.py", overrides={"k": 1}, grid=grid, select="score"))
+    assert [settings_label("linear", point) for point in points] == [
         "linear,lr=0.1,rate=0",
         "linear,lr=0.1,rate=x_y",
         "linear,lr=0.2,rate=0",
         "linear,lr=0.2,rate=x_y",
     ]
-    assert cells[3].options == {
-        "k": "1",
-        "optim_wrapper.optimizer.lr": "0.2",
-        "model.rate": "x/y",
-    }
-    clash = {"model.a.depth": [1], "model.b.depth": [2]}
-    assert cells_of("t", Task("a.py", {}, grid=clash))[0].label == "t,a.depth=1,b.depth=2"
-    assert [cell.label for cell in cells_of("t", Task("a.py", {}))] == ["t"]
+    assert points[3] == {"optim_wrapper.optimizer.lr": "0.2", "model.rate": "x/y"}
+    clash = {"model.a.depth": "1", "model.b.depth": "2"}
+    assert settings_label("t", clash) == "t,a.depth=1,b.depth=2"
+    assert grid_points(Task("t", "a.py")) == [{}] and settings_label("t", {}) == "t"
+    assert len(settings_label("t", {f"key{i}": "x" * 9 for i in range(30)})) < 160
     with pytest.raises(ValueError, match="twice"):
-        cells_of("t", Task("a.py", {}, grid={"lr": [0.1, 0.1]}))
+        grid_points(Task("t", "a.py", grid={"lr": [0.1, 0.1]}))
 
 
 def test_best_is_by_the_mean_over_seeds_and_ignores_what_is_not_finite():
@@ -92,13 +92,14 @@ folder = Path(sys.argv[sys.argv.index("--work-dir") + 1])
 options = dict(text.split("=") for text in sys.argv[sys.argv.index("--cfg-options") + 1:])
 overrides = parse_options(options)
 seed, lr = overrides["randomness.seed"], overrides.get("lr", 1.0)
-task, initialisation = run_labels(folder, sys.argv[1])
+labels = run_labels(folder, sys.argv[1])
 (folder / "checkpoint.safetensors").write_text(f"lr {lr} seed {seed}")
 (folder / "20240101/vis_data").mkdir(parents=True)
 (folder / "20240101/vis_data/scalars.json").write_text('{"loss": 1, "step": 1}')
 record = json.loads(Path("record.json").read_text())
 record |= dict(
-    task=task, initialisation=initialisation, seed=seed, overrides=overrides,
+    task=labels.task, initialisation=labels.initialisation, cells=labels.cells,
+    seed=seed, overrides=overrides,
     metrics={"score": -(lr - 2) ** 2 + seed / 10},
     config_sha256=config_sha256(sys.argv[1], overrides),
 )
@@ -119,22 +120,22 @@ def test_best_cell_becomes_the_tasks_run(workplace):
     workplace.suite = {
         "name": "search",
         "seeds": [0, 1],
-        "initialisations": {"random": None},
+        "rows": {"random": {}},
         "tasks": {
-            "linear": {
-                "config": "lin.py",
-                "grid": {"lr": [1, 2]},
-                "select": "score",
-                "metrics": {"score": "l"},
-            },
-            "robustness": {"config": "rob.py", "test": "linear", "metrics": {"score": "r"}},
+            "linear": {"config": "lin.py", "grid": {"lr": [1, 2]}, "select": "score"},
+            "robustness": {"config": "rob.py", "test": "linear"},
+        },
+        "columns": {
+            "l": {"task": "linear", "metric": "score"},
+            "r": {"task": "robustness", "metric": "score"},
         },
     }
     Path("lin.py").write_text("lr = 1.0\nmodel = dict()\ndefault_scope = 'mmengine'\n")
     Path("tools/train.py").write_text(FAKE_TRAIN)
     write_record(RECORD, "record.json")
     suite = load_suite(workplace.write())
-    jobs = plan_jobs(suite, "work")
+    jobs = plan_jobs(suite, "work").jobs
+    write_suite(suite, "work")
     assert len(jobs) == 2 * (2 + 1 + 1)
     state = current_state(jobs, 2)
     run_jobs(state, LocalExecutor(2, []), Quiet())
@@ -157,6 +158,6 @@ def test_best_cell_becomes_the_tasks_run(workplace):
         job = json.loads(Path(f"work/seed{seed}/random/robustness/job.json").read_text())
         assert str(folder / "checkpoint.safetensors") in job["command"]
     # the table has the chosen runs only
-    cell = build_table(suite.layout(), read_records("work")).rows[0].cells[0]
-    assert cell.values == {0: 0.0, 1: 0.1}
-    assert current_state(plan_jobs(suite, "work"), 2).open() == []
+    (table,) = overview("work").own
+    assert table.cells["random", "l"].values.by_seed == {0: 0.0, 1: 0.1}
+    assert current_state(plan_jobs(suite, "work").jobs, 2).open() == []

@@ -26,32 +26,39 @@ CLASSIFY = {**TINY, "train_dataloader.dataset.ann_file": "meta/train_10.txt"}
 SUITE = {
     "name": "tiny MiniWorld",
     "seeds": [0, 1],
-    "initialisations": {
-        "random": None,
-        "MAE": {"pretrain": "configs/pretrain/mae_vit_mini_miniworld.py", "overrides": TINY},
-        "file": {"checkpoint": "other.safetensors"},
+    "rows": {
+        "random": {},
+        "MAE": {
+            "start": {"pretrain": "configs/pretrain/mae_vit_mini_miniworld.py", "overrides": TINY}
+        },
+        "file": {"start": {"checkpoint": "other.safetensors"}},
+    },
+    "columns": {
+        "fine-tuned top-1": {"task": "finetune", "metric": "accuracy/top1"},
+        "linear top-1": {"task": "linear", "metric": "accuracy/top1"},
+        "mIoU": {"task": "segmentation", "metric": "mIoU"},
+        "corruption error": {
+            "quantity": "corruption error",
+            "task": "robustness",
+            "metric": "corruption_error/mean",
+        },
     },
     "tasks": {
         "finetune": {
             "config": f"{CONFIGS}_finetune_miniworld.py",
             "overrides": CLASSIFY,
-            "metrics": {"accuracy/top1": "fine-tuned top-1"},
         },
         "linear": {
             "config": f"{CONFIGS}_linear_miniworld.py",
             "overrides": CLASSIFY,
-            "metrics": {"accuracy/top1": "linear top-1"},
         },
         "segmentation": {
             "config": "configs/seg/upernet_vit_mini_miniworld.py",
             "overrides": TINY,
-            "metrics": {"mIoU": "mIoU"},
         },
         "robustness": {
             "config": f"{CONFIGS}_robustness_miniworld.py",
             "test": "finetune",
-            "metrics": {"corruption_error/mean": "corruption error"},
-            "lower_is_better": True,
         },
     },
 }
@@ -169,7 +176,7 @@ def test_suite_of_26_jobs_survives_kills_and_one_failure(
     names = {f"seed{seed}/MAE/pretrain" for seed in SUITE["seeds"]} | {
         f"seed{seed}/{initialisation}/{task}"
         for seed in SUITE["seeds"]
-        for initialisation in SUITE["initialisations"]
+        for initialisation in SUITE["rows"]
         for task in SUITE["tasks"]
     }
     assert len(names) == 26

@@ -169,26 +169,33 @@ def test_suite_runs_from_a_converted_file(run_tool, hugging_face, monkeypatch):
     assert ended.code == 0, ended.stderr
     assert read_metadata("c.safetensors").source.converter == "hf_vit_mae"
 
-    def task(config: Path, metric: str, options: list[str]) -> dict:
+    def task(config: Path, options: list[str]) -> dict:
         pairs = (option.split("=") for option in options)
         overrides = {key: int(v) if v.isdigit() else v for key, v in pairs}
-        return dict(config=str(config), metrics={metric: metric}, overrides=overrides)
+        return dict(config=str(config), overrides=overrides)
+
+    metrics = dict(
+        finetune="accuracy/top1",
+        linear="accuracy/top1",
+        detection="coco/bbox_mAP",
+        segmentation="mIoU",
+        robustness="corruption_error/mean",
+    )
 
     suite = dict(
         name="converted",
         seeds=[0],
-        initialisations=dict(
-            converted=dict(checkpoint="c.safetensors"),
-            foreign=dict(checkpoint="hf/model.safetensors"),
+        rows=dict(
+            converted=dict(start=dict(checkpoint="c.safetensors")),
+            foreign=dict(start=dict(checkpoint="hf/model.safetensors")),
         ),
+        columns={name: dict(task=name, metric=metric) for name, metric in metrics.items()},
         tasks=dict(
-            finetune=task(FINETUNE, "accuracy/top1", OPTIONS[FINETUNE]),
-            linear=task(LINEAR, "accuracy/top1", OPTIONS[FINETUNE]),
-            detection=task(DETECTION, "coco/bbox_mAP", SHRINK),
-            segmentation=task(SEGMENTATION, "mIoU", SHRINK),
-            robustness=dict(
-                config=str(ROBUSTNESS), test="finetune", metrics={"corruption_error/mean": "ce"}
-            ),
+            finetune=task(FINETUNE, OPTIONS[FINETUNE]),
+            linear=task(LINEAR, OPTIONS[FINETUNE]),
+            detection=task(DETECTION, SHRINK),
+            segmentation=task(SEGMENTATION, SHRINK),
+            robustness=dict(config=str(ROBUSTNESS), test="finetune"),
         ),
     )
     Path("suite.yaml").write_text(yaml.safe_dump(suite))

@@ -13,10 +13,10 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from ...checkpoint.format import METADATA_KEY, CheckpointMetadata
 from ...checkpoint.whole_model import export_model
+from ...datasets.identity import data_identity
 from ...distributed import unwrap
 from ...files import sha256_of
 from ...registry import HOOKS
-from ...results.cells import check_entries
 from ...results.environment import device_name, git_revision, package_versions, peak_memory_mib
 from ...results.labels import run_labels
 from ...results.record import Record, config_sha256, write_record
@@ -45,6 +45,44 @@ def trained_blocks(backbone: Any) -> float | None:
         flags = {parameter.requires_grad for parameter in block.parameters()}
         shares.append(0.5 if len(flags) == 2 else float(True in flags))
     return sum(shares)
+
+
+def describe_model(model: Any, config: dict[str, Any]) -> dict[str, Any] | None:
+    """What of a model decides which published number it can be compared with.
+
+    None for a model without a backbone of our contract, such as one of another library.
+    """
+    backbone: Any = getattr(model, "backbone", None)
+    if not hasattr(backbone, "embed_dim"):
+        return None
+    return {
+        "backbone": type(backbone).__name__.removeprefix("FSDP"),
+        "embed_dim": backbone.embed_dim,
+        "num_layers": backbone.num_layers,
+        "patch_size": backbone.patch_size,
+        "img_size": config.get("backbone", {}).get("img_size"),
+        "classes": _classes(config),
+    }
+
+
+def _classes(config: dict[str, Any]) -> int | None:
+    """Classes of a model's head, by the keys of the host libraries; None where it has none."""
+    for path in (("head",), ("roi_head", "bbox_head"), ("decode_head",), ("bbox_head",)):
+        node: Any = config
+        for key in path:
+            node = node.get(key) if isinstance(node, dict) else None
+            node = node[0] if isinstance(node, (list, tuple)) else node  # a cascade has several
+        if isinstance(node, dict) and "num_classes" in node:
+            return node["num_classes"]
+    return None
+
+
+def describe_data(runner: Runner, data_counts: dict[str, int]) -> dict[str, dict[str, Any]]:
+    """What identifies the data of each split of a run, by loader; see ``data_identity``."""
+    splits = [split for split in ("train", "val", "test") if split in data_counts]
+    return {
+        split: data_identity(getattr(runner, f"{split}_dataloader").dataset) for split in splits
+    }
 
 
 @HOOKS.register_module()
@@ -156,12 +194,7 @@ class WriteRecord(Hook):
         self.seconds_before = 0.0
 
     def before_run(self, runner: Runner) -> None:
-        """Start the clock, and hash the config, which may be changed meanwhile.
-
-        Raises:
-            ValueError: the config says wrongly what it reproduces, see `cells`.
-        """
-        check_entries(runner.cfg.get("reproduces", []), str(runner.cfg.filename))
+        """Start the clock, and hash the config, which may be changed meanwhile."""
         self.started = datetime.now(timezone.utc)
         self.overrides = dict(runner.cfg.get("overrides", {}))
         self.config_sha256 = config_sha256(runner.cfg.filename, self.overrides)
@@ -219,12 +252,12 @@ class WriteRecord(Hook):
             card["trained_blocks"] = trained_blocks(backbone)
         exported = exported_files(Path(runner.work_dir)) if "train" in data_counts else None
         own_weights = getattr(unwrap(runner.model), "own_weights", None)
-        task, initialisation = run_labels(
+        labels = run_labels(
             runner.work_dir, cfg.filename, checkpoint["file"] if checkpoint else own_weights
         )
         record = Record(
-            task=task,
-            initialisation=initialisation,
+            task=labels.task,
+            initialisation=labels.initialisation,
             metrics={name: float(value) for name, value in self.metrics.items()},
             config_file=str(cfg.filename),
             config_sha256=self.config_sha256,
@@ -240,7 +273,9 @@ class WriteRecord(Hook):
             finished=datetime.now(timezone.utc).isoformat(timespec="seconds"),
             duration_seconds=self.seconds(),
             peak_memory_mib=peak_memory_mib(),
-            reproduces=[dict(entry) for entry in cfg.get("reproduces", [])],
+            cells=labels.cells or [dict(entry) for entry in cfg.get("cells") or []],
+            model=describe_model(unwrap(runner.model), cfg.model),
+            data=describe_data(runner, data_counts),
             exported=exported,
         )
         path = Path(cfg.get("record_file") or Path(runner.work_dir, RECORD_NAME))

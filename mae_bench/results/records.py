@@ -1,0 +1,80 @@
+"""All records below a folder, and where the models in them come from."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..run_folder import RECORD_NAME, RECORD_SUFFIX
+from .record import Record, read_record
+
+SEED_KEY = "randomness.seed"  # of MMEngine's configs
+
+
+def read_records(folder: str | Path) -> dict[str, Record]:
+    """Completed records below `folder`: run name (folder relative to it) -> record.
+
+    A file that is no record is named in a warning and skipped.
+    """
+    records, problems = scan_records(folder)
+    for problem in problems:
+        logging.getLogger(__name__).warning("skipped: %s", problem)
+    return records
+
+
+def scan_records(folder: str | Path) -> tuple[dict[str, Record], list[str]]:
+    """As `read_records`, and what is wrong with each file that was skipped, which it names.
+
+    Records are files named ``record.json``, whose run is named after their folder, or that end in
+    ``.record.json``, whose run is named after them. `folder` may be one such file.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+    """
+    folder = Path(folder)
+    if folder.is_file():
+        return {folder.name.removesuffix(RECORD_SUFFIX): read_record(folder)}, []
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder, and no record")
+    records: dict[str, Record] = {}
+    problems: list[str] = []
+    for path in sorted({*folder.rglob(RECORD_NAME), *folder.rglob(f"*{RECORD_SUFFIX}")}):
+        name = path.relative_to(folder).as_posix()
+        try:
+            record = read_record(path)
+        except (ValueError, OSError, RecursionError, OverflowError) as error:
+            problems.append(" ".join(str(error).split()))
+            continue
+        if record.status == "completed":
+            own_name = name.removesuffix(RECORD_SUFFIX).removesuffix(RECORD_NAME).rstrip("/")
+            records[own_name or folder.resolve().name] = record
+    return records, problems
+
+
+def ancestors(name: str, records: Mapping[str, Record]) -> list[str]:
+    """Runs that made what run `name` started from, the nearest first: by SHA-256, not by name."""
+    makers = {sha256: run for run, record in records.items() for sha256 in record.exported_sums()}
+    found: list[str] = []
+    checkpoint = records[name].checkpoint
+    while checkpoint and (maker := makers.get(checkpoint["sha256"])) and maker not in found:
+        found.append(maker)
+        checkpoint = records[maker].checkpoint
+    return found
+
+
+def setting(name: str, records: Mapping[str, Record]) -> str:
+    """What the seeds of one setting have in common: recipe, overrides, and what they started from.
+
+    A checkpoint is known by the setting of the run that made it, so that its seeds are seeds of one
+    setting, or else by its SHA-256; never by the name of a file.
+    """
+    record = records[name]
+    start: Any = record.checkpoint and record.checkpoint["sha256"]
+    made_by = ancestors(name, records)
+    if made_by:
+        maker = records[made_by[0]]
+        sums = maker.exported_sums()
+        # an epoch that was kept is another start than the end
+        start = (setting(made_by[0], records), sums.index(start))
+    overrides = sorted((k, repr(v)) for k, v in record.overrides.items() if k != SEED_KEY)
+    return repr((record.task, record.config_file, overrides, start))

@@ -1,0 +1,72 @@
+"""Runs that are in no table, as tables of their own: one for each recipe, seeds joined."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from .facts import neutral
+from .grid import PLUS_MINUS, Grid, GridCell, GridRow
+from .measured import Values
+from .quantity import Quantity
+from .record import Record
+from .records import SEED_KEY, ancestors, setting
+from .table_grid import values_text
+
+MOST_METRICS = 12  # of a table; those of single corruptions and classes come last and are left out
+ABOUT = (
+    f"Runs by hand: mean over seeds {PLUS_MINUS} sample standard deviation. A line is a recipe "
+    "with its overrides and what it started from."
+)
+
+
+def runs_grids(runs: Iterable[str], records: Mapping[str, Record]) -> list[Grid]:
+    """Tables of `runs`, by config.
+
+    Args:
+        runs: names of those to show.
+        records: run name -> record; those they come from are looked up here.
+    """
+    by_config: dict[str, dict[str, list[str]]] = {}
+    for run in runs:
+        settings = by_config.setdefault(records[run].config_file, {})
+        settings.setdefault(setting(run, records), []).append(run)
+    return [_grid(config, list(of.values()), records) for config, of in by_config.items()]
+
+
+def _grid(config: str, settings: list[list[str]], records: Mapping[str, Record]) -> Grid:
+    metrics: dict[str, None] = {}
+    for names in settings:
+        for name in names:
+            metrics |= dict.fromkeys(records[name].metrics)
+    shown = sorted(metrics, key=lambda metric: metric.count("/"))[:MOST_METRICS]
+    labels = _labels(settings, records)
+    rows = []
+    for label, names in zip(labels, settings, strict=True):
+        cells = []
+        for metric in shown:
+            by_seed = {
+                records[name].seed: records[name].metrics[metric]
+                for name in names
+                if metric in records[name].metrics
+            }
+            text = values_text(Values(by_seed), Quantity(metric, "", None))
+            cells.append(GridCell(text, runs=tuple((f"seed {records[n].seed}", n) for n in names)))
+        seeds = {records[name].seed for name in names}
+        rows.append(GridRow(label, [*cells, GridCell(str(len(seeds)))]))
+    return Grid(Path(config).stem, ABOUT, ["start", *shown, "seeds"], rows)
+
+
+def _labels(settings: list[list[str]], records: Mapping[str, Record]) -> list[str]:
+    """What each setting started from and its overrides; the run's name too where those agree."""
+    found = []
+    for names in settings:
+        record = records[names[0]]
+        start = "random"
+        if record.checkpoint is not None:
+            made_by = ancestors(names[0], records)
+            start = made_by[0] if made_by else str(record.checkpoint["file"])
+        own = [f"{k}={v}" for k, v in record.overrides.items() if k != SEED_KEY and not neutral(k)]
+        found.append(", ".join([start, *own]))
+    return [
+        label if found.count(label) == 1 else f"{label} ({names[0]})"
+        for label, names in zip(found, settings, strict=True)
+    ]

@@ -1,0 +1,148 @@
+"""The layout of docs/architecture.md: no cycle, no arrow upward, one place for each thing."""
+
+import ast
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import mae_bench
+
+PACKAGE = Path(mae_bench.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+# From the ground up: a room may import those below it, and what lies beside the rooms.
+ROOMS = (
+    {"models"},
+    {"checkpoint"},
+    {"datasets"},
+    {"openmmlab"},
+    {"config", "evaluation", "visualize"},
+    {"results"},
+    {"training"},
+    {"suite"},
+    {"cli"},
+)
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in FILES}
+
+
+def imports_of(path: Path, at_import: bool = False) -> set[str]:
+    """Modules of the package that a file imports; `at_import`: only those outside of functions."""
+    package = module_name(path).split(".")
+    if path.name != "__init__.py":
+        package = package[:-1]
+    found = set()
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = list(ast.walk(tree))
+    if at_import:
+        inner = {
+            id(node)
+            for function in nodes
+            if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef))
+            or (isinstance(function, ast.If) and "TYPE_CHECKING" in ast.unparse(function.test))
+            for node in ast.walk(function)
+        }
+        nodes = [node for node in nodes if id(node) not in inner]
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = package[: len(package) - node.level + 1]
+            name = ".".join([*base, *([node.module] if node.module else [])])
+        elif isinstance(node, ast.ImportFrom):
+            name = node.module or ""
+        else:
+            continue
+        if name.split(".")[0] != "mae_bench":
+            continue
+        for alias in node.names:
+            full = f"{name}.{alias.name}"
+            found.add(full if full in MODULES else name)
+    return found - {module_name(path)}
+
+
+def room(module: str) -> str | None:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 2 or (PACKAGE / parts[-1]).is_dir() else None
+
+
+def test_no_import_cycle():
+    graph = {
+        name: imports_of(path, at_import=True) & set(MODULES) for name, path in MODULES.items()
+    }
+    done: set[str] = set()
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        assert name not in above, " -> ".join([*above[above.index(name) :], name])
+        if name not in done:
+            for other in graph[name]:
+                visit(other, (*above, name))
+            done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+def test_no_arrow_upward():
+    level = {name: index for index, names in enumerate(ROOMS) for name in names}
+    upward = []
+    for name, path in MODULES.items():
+        own = room(name)
+        for other in imports_of(path):
+            target = room(other)
+            if None not in (own, target) and own != target and level[target] > level[own]:
+                upward.append(f"{name} imports {other}")
+    assert upward == []
+
+
+def test_every_room_is_listed():
+    rooms = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
+    assert rooms == set.union(*ROOMS)
+
+
+def test_a_file_name_occurs_once():
+    names = Counter(path.name for path in FILES if path.name != "__init__.py")
+    assert [name for name, count in names.items() if count > 1] == []
+
+
+LOADED = """
+import sys
+import mae_bench.models
+print(sorted({name.partition(".")[0] for name in sys.modules} & set(sys.argv[1:])))
+"""
+
+
+def test_models_import_no_host_library_but_mmengine():
+    hosts = ["mmcv", "mmdet", "mmseg", "mmpretrain", "pycocotools", "faster_coco_eval"]
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", LOADED, *hosts],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.split() == ["[]"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_what_amends_openmmlab_stands_in_its_room(path):
+    """Classes that derive from a model, head or metric of a host library are in ``openmmlab``."""
+    if room(module_name(path)) in ("openmmlab", "datasets"):
+        return
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    hosts = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        and (node.module or "").partition(".")[0] in ("mmcv", "mmdet", "mmseg", "mmpretrain")
+        for alias in node.names
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            bases = {ast.unparse(base) for base in node.bases}
+            assert not bases & hosts, f"{node.name} derives from {bases & hosts}"
