@@ -19,7 +19,10 @@ from ..files import write_atomic
 from .integrity import BLANK, DIGEST_KEY, check_seal, seal
 from .limits import check_header, check_tensors, check_unpacked
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+# What files of an earlier version leave out, and what they would say: all were trained so.
+ADDED: dict[int, dict[str, Any]] = {2: {"channel_order": "rgb"}}
+CHANNEL_ORDERS = ("rgb", "bgr", None)
 
 # One key only: safetensors writes several in arbitrary order, and equal checkpoints should have
 # equal SHA-256 sums.
@@ -56,11 +59,12 @@ class CheckpointMetadata:
         data: what it was trained on, such as ``"imagenet-1k"``.
         epochs: epochs of training; None where unknown.
         source: the foreign file it was converted from; None for one that was trained here.
+        channel_order: of the input, ``"rgb"`` or ``"bgr"``; None where unknown.
         format_version: version of the format; not an argument.
 
     Raises:
-        ValueError: a value that JSON cannot hold, sizes without a patch, or a mean and std that do
-            not fit together or lie on the scale 0..1.
+        ValueError: a value that JSON cannot hold, sizes without a patch, heads that do not divide
+            the width, or a mean and std that do not fit together or lie on the scale 0..1.
     """
 
     architecture: dict[str, Any]
@@ -72,6 +76,7 @@ class CheckpointMetadata:
     data: str
     epochs: int | None = None
     source: CheckpointSource | None = None
+    channel_order: str | None = "rgb"
     format_version: int = field(default=FORMAT_VERSION, init=False)
 
     def __post_init__(self) -> None:
@@ -91,6 +96,15 @@ class CheckpointMetadata:
                 f"mean={mean} and std={std} need one value per channel on the scale 0..255: "
                 "multiply by 255 what is on the scale 0..1"
             )
+        channels = architecture.get("in_channels", len(mean))
+        if channels != len(mean):
+            raise ValueError(f"mean={mean} is of {len(mean)} channels, the model takes {channels}")
+        if self.channel_order not in CHANNEL_ORDERS:
+            raise ValueError(f"channel_order={self.channel_order!r} is not one of {CHANNEL_ORDERS}")
+        if isinstance(arch := architecture.get("arch"), dict):
+            width, heads = arch.get("embed_dim"), arch.get("num_heads")
+            if isinstance(width, int) and isinstance(heads, int) and (heads < 1 or width % heads):
+                raise ValueError(f"num_heads={heads} does not divide the width {width}")
         if isinstance(size, list) and len(size) != 2:
             raise ValueError(f"img_size={size} is neither a side nor (height, width)")
         if self.patch_size < 1 or min(self.grid) < 1:
@@ -121,11 +135,13 @@ class CheckpointMetadata:
             raise ValueError("the metadata is not a JSON object; write the file again") from None
         values.pop(DIGEST_KEY, None)
         version = values.pop("format_version", None)
-        if version != FORMAT_VERSION:
+        if version not in range(1, FORMAT_VERSION + 1):
             raise ValueError(
-                f"format_version {version} is not {FORMAT_VERSION}, which this mae_bench reads: "
-                "use the mae_bench that wrote the file, or a newer one"
+                f"format_version {version} is not one of 1 to {FORMAT_VERSION}, which this "
+                "mae_bench reads: use the mae_bench that wrote the file, or a newer one"
             )
+        for later in range(version + 1, FORMAT_VERSION + 1):
+            values = {**ADDED[later], **values}
         names = {entry.name for entry in fields(cls) if entry.init}
         if set(values) != names:
             raise ValueError(

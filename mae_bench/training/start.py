@@ -1,5 +1,6 @@
 """What a run starts from: found in one place, read once, loaded once, said in the record."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from ..checkpoint.transfer import load_backbone
 from ..checkpoint.whole_model import load_model, start_model
 from ..distributed import unwrap
 from ..models import MAE
+from .model_input import follow_input
 
 # Initialisers that read a file: MMEngine's, under either of its names, and ours.
 FROM_FILE = ("Pretrained", "PretrainedInit", "PretrainedBackbone", "PretrainedAutoencoder")
@@ -122,6 +124,7 @@ def find_start(cfg: Config, checkpoint: str | Path | None = None) -> Start | Non
     start = _read(source["checkpoint"], source.get("key"), source.get("prefix"))
     start.whole = source.get("whole", False)
     start.allow_unfilled = source.get("allow_unfilled", ())
+    _follow(cfg, start)
     return start
 
 
@@ -136,7 +139,17 @@ def find_tested(cfg: Config, checkpoint: str | Path) -> Start:
     cfg.load_from = None
     start = _read(checkpoint)
     start.exactly = True
+    _follow(cfg, start)
     return start
+
+
+def _follow(cfg: Config, start: Start) -> None:
+    """Feed the model as the file says, and have the report say so."""
+    assert start.checkpoint is not None
+    notes = follow_input(cfg, start.checkpoint, start.exactly)
+    for note in notes:
+        print_log(f"{start.file}: {note}", logger="current", level=logging.WARNING)
+    start.checkpoint.notes += notes
 
 
 def _read(file: str | Path, key: str | None = None, prefix: str | None = None) -> Start:

@@ -88,7 +88,7 @@ def test_other_readers_see_tensors_and_json(saved):
     (length,) = struct.unpack("<Q", data[:8])
     header = json.loads(data[8 : 8 + length])
     block = json.loads(header["__metadata__"]["mae_bench"])
-    assert block["format_version"] == 1
+    assert block["format_version"] == 2
     assert block["img_size"] == [32, 48] and block["patch_size"] == 16
     assert block["mean"] == [123.675, 116.28, 103.53]
     assert block["source"]["file_name"] == "old.pth"
@@ -127,6 +127,14 @@ def test_tensors_are_mapped_from_the_file_not_copied(tmp_path):
     ranges = [entry[0].split("-") for entry in maps if entry[-1] == str(path)]
     for tensor in tensors.values():
         assert any(int(a, 16) <= tensor.data_ptr() < int(b, 16) for a, b in ranges)
+
+
+def test_files_of_version_1_are_read(saved):
+    """They knew no other order of channels than RGB."""
+    block = json.loads(make_metadata().to_json())
+    del block["channel_order"]
+    rewrite_metadata(saved, json.dumps({**block, "format_version": 1}))
+    assert read_metadata(saved) == make_metadata()
 
 
 def test_failed_save_leaves_the_old_file(saved, monkeypatch):
@@ -193,6 +201,10 @@ def test_save_refuses(tmp_path, name, tensors, match):
         (dict(architecture={"arch": torch.nn.Linear}), "architecture: not a dict of JSON values"),
         (dict(img_size=(32, 32, 3)), "img_size"),
         (dict(patch_size=64), "patch_size=64"),
+        (dict(architecture={"in_channels": 1}), "is of 3 channels, the model takes 1"),
+        (dict(architecture={"arch": dict(embed_dim=48, num_heads=5)}), "num_heads=5 does not"),
+        (dict(architecture={"arch": dict(embed_dim=48, num_heads=-4)}), "num_heads=-4 does not"),
+        (dict(channel_order="gbr"), "channel_order='gbr' is not one of"),
     ],
 )
 def test_metadata_refuses(changes, match):
@@ -240,7 +252,7 @@ BAD_FILES = {
     "text": (ValueError, "not a safetensors file"),
     "no metadata": (ValueError, "without the metadata of mae_bench"),
     "not JSON": (ValueError, "not a JSON object"),
-    "newer": (ValueError, "format_version 99 is not 1"),
+    "newer": (ValueError, "format_version 99 is not one of 1 to 2"),
     "key missing": (ValueError, r"lacks \['method'\]"),
     "key unknown": (ValueError, r"unknown keys \['metod'\]"),
     "wrong type": (ValueError, "wrong type"),

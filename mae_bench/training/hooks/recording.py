@@ -26,6 +26,7 @@ from ...run_folder import (
     RECORD_NAME,
     exported_checkpoints,
 )
+from ..model_input import channel_order
 from ..start import Start
 from .ema import measured_weights
 
@@ -128,6 +129,7 @@ class ExportCheckpoint(Hook):
             patch_size=backbone.patch_size,
             mean=list(preprocessor.mean),
             std=list(preprocessor.std),
+            channel_order=channel_order(runner.cfg),
             method=before + self.method,
             data=self.data,
         )
