@@ -48,8 +48,17 @@ class Reading:
         return " ".join(f"{option} {value}" for option, value in given.items() if value)
 
 
-def entries(content: Any, key: str = "", depth: int = DEPTH) -> dict[str, Tensors]:
-    """Entries of a file that hold tensors by name, by their keys."""
+def entries(
+    content: Any, key: str = "", depth: int = DEPTH, together: bool = True
+) -> dict[str, Tensors]:
+    """Entries of a file that hold tensors by name, by their keys.
+
+    Args:
+        content: of the file, or of an entry.
+        key: of that entry.
+        depth: how many levels of entries are looked at below.
+        together: make one entry of :data:`SIDE_BY_SIDE`.
+    """
     if not isinstance(content, Mapping):
         return {}
     found = {}
@@ -57,15 +66,15 @@ def entries(content: Any, key: str = "", depth: int = DEPTH) -> dict[str, Tensor
     if own and all(isinstance(name, str) for name in own):
         found[key] = own
     inner = {
-        name: entries(value, f"{key}.{name}".lstrip("."), depth - 1)
+        name: entries(value, f"{key}.{name}".lstrip("."), depth - 1, together)
         for name, value in content.items()
         if depth and isinstance(name, str) and not name.startswith("optim")
     }
-    together = {name: inner.pop(name) for name in SIDE_BY_SIDE if inner.get(name)}
-    if together:
+    beside = {name: inner.pop(name) for name in SIDE_BY_SIDE if together and inner.get(name)}
+    if beside:
         found[key] = {
             f"{name}.{inside}": tensor
-            for name, tensors in together.items()
+            for name, tensors in beside.items()
             for inside, tensor in next(iter(tensors.values())).items()
         }
     for deeper in inner.values():
@@ -111,6 +120,8 @@ def choose(content: Any, key: str | None, prefix: str | None) -> tuple[Reading, 
     if not found:
         raise ValueError("no tensors by name; save the model's state_dict()")
     if key is not None:
+        if key not in found:
+            found = entries(content, together=False)
         if key not in found:
             raise ValueError(f"has no entry {key!r} of tensors by name; has {_listed(found)}")
         found = {key: found[key]}

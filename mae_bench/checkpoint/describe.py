@@ -11,6 +11,8 @@ from .fit import position_grid
 from .format import CheckpointMetadata
 from .names import visible_architecture, visible_options
 
+MLP_RATIO = 4  # of our ViT
+
 
 @dataclass(frozen=True)
 class Unseen:
@@ -68,6 +70,12 @@ def describe(adapter: Adapter, imported: Imported, unseen: Unseen) -> Checkpoint
     seen = visible_architecture(tensors)
     if not {"embed_dim", "depth", "patch_size"} <= set(seen):
         raise ValueError(f"no ViT among the tensors of {adapter.name}")
+    hidden = tensors.get("blocks.0.mlp.fc1.weight")
+    if hidden is not None and hidden.ndim == 2 and len(hidden) != MLP_RATIO * seen["embed_dim"]:
+        raise ValueError(
+            f"its MLP is {len(hidden)} wide, that of our ViT {MLP_RATIO * seen['embed_dim']}: no "
+            "place for it, a timm model may have one (docs/backbones.md)"
+        )
     heads = unseen.num_heads or known_heads(adapter, imported)
     if heads is None:
         raise ValueError(

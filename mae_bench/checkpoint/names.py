@@ -1,7 +1,7 @@
 """What the names and shapes of a checkpoint's tensors tell about its model."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -12,10 +12,28 @@ from .variants import SHARED_TABLE, TABLE, is_layer_scale
 # index buffer holds nothing that was learned.
 ENCODER = re.compile(
     r"(blocks|patch_embed|norm_pre|rel_pos_bias\w*)\.(?!.*relative_position_index$)"
-    r"|dist_token$|reg_token$"
+    r"|dist_token$|reg_token$|register_tokens$|storage_tokens$|rope|freqs"
     # Swin, ConvNeXt and ResNet of timm.
     r"|(layers\.|stages\.|stem\.|layer\d+\.|conv1\.|bn1\.)(?!.*(relative_position_index|attn_mask)$)"
 )
+
+
+# What other ViTs compute with, and ours does not.
+NOT_OURS = {
+    r"rope|(^|\.)freqs|storage_tokens": "rotary positions (DINOv3, EVA-02)",
+    r"mlp\.(w\d|gate|fc1_g|norm)|weights_in": "a gated MLP",
+    r"(q|k)_norm\.|bias_mask": "normed queries and keys, or masked biases",
+    r"relative_position_bias_for_(high|width)": "relative positions by row and column",
+}
+
+
+def other_architecture(names: Iterable[str]) -> str | None:
+    """What names tell that a model has and our ViT has not; None where nothing shows."""
+    for name in names:
+        for pattern, what in NOT_OURS.items():
+            if re.search(pattern, name):
+                return f"{what}, as {name} shows"
+    return None
 
 
 def visible_architecture(tensors: Mapping[str, Tensor]) -> dict[str, int]:
@@ -40,6 +58,8 @@ def visible_options(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     options: dict[str, Any] = {}
     if any(map(is_layer_scale, tensors)):
         options["layer_scale_init"] = 1.0
+    if "reg_token" in tensors and tensors["reg_token"].ndim == 3:
+        options["register_tokens"] = tensors["reg_token"].shape[1]
     if SHARED_TABLE in tensors:
         options["rel_pos_bias"] = "shared"
     elif any(name.endswith(f".{TABLE}") for name in tensors):

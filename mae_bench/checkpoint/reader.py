@@ -21,6 +21,7 @@ from .format import (
     load_safetensors,
     stored_metadata,
 )
+from .hf_folder import settings_beside, weights_in
 from .limits import check_unpacked
 from .names import ENCODER
 from .torch_file import load_torch_file
@@ -39,6 +40,7 @@ class Checkpoint:
         stated: metadata of our format, where the file has any.
         adapter: its foreign format; None where it is ours or unknown.
         notes: how it was read, where that was not plain: entry, prefix, averages left.
+        beside: what a config beside the file says, see ``hf_folder``.
     """
 
     path: Path
@@ -47,6 +49,7 @@ class Checkpoint:
     stated: CheckpointMetadata | None
     adapter: Adapter | None
     notes: list[str] = field(default_factory=list)
+    beside: Unseen = Unseen()
 
     @cached_property
     def sha256(self) -> str:
@@ -81,15 +84,23 @@ class Checkpoint:
         """Number of heads: stated, seen, or by width; None where nothing tells."""
         if self.stated:
             return metadata_heads(self.stated)
-        return known_heads(self.adapter, self.imported) if self.adapter else None
+        return self.beside.num_heads or (
+            known_heads(self.adapter, self.imported) if self.adapter else None
+        )
 
     @property
     def statistics(self) -> tuple[list[float], list[float]] | None:
         """Mean and std of the input channels on the scale 0..255; None where nothing tells."""
-        if self.stated:
-            return list(self.stated.mean), list(self.stated.std)
+        for said in (self.stated, self.beside):
+            if said and said.mean and said.std:
+                return list(said.mean), list(said.std)
         name = self.adapter.normalization if self.adapter else None
         return NORMALIZATIONS[name] if name else None
+
+    @property
+    def says_input(self) -> bool:
+        """Whether the statistics are said of this file, and are not just usual for its format."""
+        return bool(self.stated or self.beside.mean)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -113,9 +124,17 @@ class Checkpoint:
         if not self.adapter:
             raise ValueError(f"{self.path}: {self.unknown_format()}")
         try:
-            return describe(self.adapter, self.imported, unseen)
+            return describe(self.adapter, self.imported, self._with_beside(unseen))
         except ValueError as error:
             raise ValueError(f"{self.path}: {error}") from None
+
+    def _with_beside(self, unseen: Unseen) -> Unseen:
+        """What was given, else what stands beside the file."""
+        given = {name: value for name, value in vars(unseen).items() if value is not None}
+        beside = dict(vars(self.beside))
+        if {"mean", "normalization"} & set(given):
+            beside |= dict(mean=None, std=None)
+        return Unseen(**{**beside, **given})
 
     @cached_property
     def source(self) -> CheckpointSource | None:
@@ -156,7 +175,7 @@ class Checkpoint:
         try:
             tensors, dropped, _ = self.imported
         except ValueError:
-            if own is None:
+            if own is None or any(n not in wanted and ENCODER.match(n) for n in own):
                 raise
             return own, None, {}
         if own is not None and not all(name in tensors for name in encoder):
@@ -195,7 +214,8 @@ def read_checkpoint(
     found where exactly one reading is of a known format.
 
     Args:
-        path: ``.safetensors``, ``.npz``, ``.pkl``, or a file of ``torch.save``.
+        path: ``.safetensors``, ``.npz``, ``.pkl``, a file of ``torch.save``, or a folder of Hugging
+            Face.
         key: entry to take, with dots between levels.
         prefix: of names, taken off; others are left out.
         adapter: the format; detected where None.
@@ -206,19 +226,10 @@ def read_checkpoint(
             ways to read it.
     """
     path = Path(path).expanduser()
-    stated = None
-    if is_safetensors(path):
-        stated = stored_metadata(path)
-        content: Any = load_safetensors(path)
-    elif path.suffix == ".npz":
-        content = load_npz(path)
-    elif path.suffix == ".pkl":
-        content = load_pickled_arrays(path)
-    else:
-        content = load_torch_file(path)
-        stated = _metadata_of_run(path, content)
-    if stated and is_safetensors(path):
-        key, prefix = "", ""
+    path = weights_in(path) if path.is_dir() else path
+    content, stated = _read(path)
+    if stated and METADATA_KEY not in content:
+        key, prefix = "", ""  # of our format, which has neither
     try:
         reading, others = choose(content, key, prefix)
         adapter = adapter or _detect(reading.tensors, stated, content)
@@ -231,7 +242,24 @@ def read_checkpoint(
     for other in others:
         kind = "an average of the weights (EMA)" if is_average(other, content) else "plain weights"
         notes.append(f"has {kind} too: {other.options}")
-    return Checkpoint(path, reading.tensors, reading.rest, stated, adapter, notes)
+    beside = Unseen()
+    if adapter and adapter.name.startswith("hf_"):
+        beside, differing = settings_beside(path)
+        notes += differing
+    return Checkpoint(path, reading.tensors, reading.rest, stated, adapter, notes, beside)
+
+
+def _read(path: Path) -> tuple[Any, CheckpointMetadata | None]:
+    """What a file holds, and metadata of our format where it has any."""
+    if is_safetensors(path):
+        stated = stored_metadata(path)
+        return load_safetensors(path), stated
+    if path.suffix == ".npz":
+        return load_npz(path), None
+    if path.suffix == ".pkl":
+        return load_pickled_arrays(path), None
+    content = load_torch_file(path)
+    return content, _metadata_of_run(path, content)
 
 
 def _metadata_of_run(path: Path, content: Any) -> CheckpointMetadata | None:

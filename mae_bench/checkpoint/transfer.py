@@ -192,6 +192,10 @@ def _check_names(
             f"{len(missing)} tensors not filled: {first_names(missing)}; the file has no layer "
             "scale: set layer_scale_init to None, or to 1, which leaves the function as it is"
         )
+    if missing == ["cls_token"]:
+        raise ValueError("the file has no class token: set class_token=False")
+    if missing == ["reg_token"]:
+        raise ValueError("the file has no register tokens: set register_tokens=0")
     if missing:
         # A decoder repeats the encoder's names: only where all names are strange is it a prefix.
         strange = not any(key in state for key in tensors)

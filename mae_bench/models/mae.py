@@ -133,8 +133,8 @@ class MAE(BaseModel):
         if sampling not in SAMPLINGS:
             raise ValueError(f"sampling={sampling!r} is not one of {', '.join(SAMPLINGS)}")
         self.backbone: VisionTransformer = MODELS.build(backbone)
-        if self.backbone.output != "tokens" or self.backbone.cls_token is None:
-            raise ValueError('MAE needs a backbone with output="tokens" and a class token')
+        if self.backbone.output != "tokens" or self.backbone.num_prefix_tokens != 1:
+            raise ValueError('MAE needs a backbone with output="tokens" and a class token alone')
         if any(b.window_size or b.attn.rel_pos_bias for b in self.backbone.blocks) or (
             self.backbone.rel_pos_bias
         ):

@@ -93,11 +93,13 @@ class VisionTransformer(BaseModule):
         patch_size: side of a patch in pixels.
         output: ``"maps"``: one map (B, D, H/p, W/p) for each block in ``out_indices``, without
             norm; ``"class_token"``: (B, D) after the final ``norm``; ``"mean"``: mean of the patch
-            tokens, then ``fc_norm``, (B, D); ``"tokens"``: all tokens after ``norm``, (B, 1+N, D).
+            tokens, then ``fc_norm``, (B, D); ``"tokens"``: all tokens after ``norm``, (B, P+N, D).
         out_indices: blocks (0-based) whose outputs are the maps, in this order; only for
             ``"maps"``. A block may occur several times: all levels from the last one, as in
             ViTDet, are its number repeated.
         class_token: whether a class token is used.
+        register_tokens: how many tokens without a position there are besides, as in DINOv2 with
+            registers; not with windows or relative positions.
         drop_path_rate: stochastic depth of the last block; grows linearly from 0 at the first.
         rel_pos_bias: None; ``"per_block"``: a zero-initialised table in each block (ADE20K);
             ``"shared"``: one table for all global blocks and one for all windowed ones (COCO);
@@ -140,6 +142,7 @@ class VisionTransformer(BaseModule):
         output: str = "maps",
         out_indices: Sequence[int] = (),
         class_token: bool = True,
+        register_tokens: int = 0,
         drop_path_rate: float = 0.0,
         rel_pos_bias: str | None = None,
         window_size: int | None = None,
@@ -161,9 +164,14 @@ class VisionTransformer(BaseModule):
         self.output = output
         self.out_indices = tuple(out_indices)
         self._check_options(output, depth, class_token, rel_pos_bias, window_size, global_blocks)
+        if register_tokens and (window_size is not None or rel_pos_bias):
+            raise ValueError("register_tokens have no place in windows or relative positions")
 
         self.patch_embed = PatchEmbedding(patch_size, in_channels, self.embed_dim)
         self.cls_token = nn.Parameter(torch.empty(1, 1, self.embed_dim)) if class_token else None
+        self.reg_token = None
+        if register_tokens:
+            self.reg_token = nn.Parameter(torch.empty(1, register_tokens, self.embed_dim))
         positions = self.grid[0] * self.grid[1] + class_token
         self.pos_embed = nn.Parameter(torch.empty(1, positions, self.embed_dim))
 
@@ -267,7 +275,7 @@ class VisionTransformer(BaseModule):
 
         Source: MAE official fine-tuning code, as BEiT and ELECTRA before it.
         """
-        if name.startswith(("cls_token", "pos_embed", "patch_embed.")):
+        if name.startswith(("cls_token", "reg_token", "pos_embed", "patch_embed.")):
             return 0
         if name.startswith("blocks."):
             return int(name.split(".")[1]) + 1
@@ -279,16 +287,19 @@ class VisionTransformer(BaseModule):
         Xavier uniform for every linear layer, ``qkv`` as one fused matrix and the patch embedding
         as a (D, p * p * C) matrix; zero biases, but for the patch embedding, which keeps
         PyTorch's convolution default; class token normal with std 0.02; sin-cos positions, zero
-        for the class token; relative position tables zero, as they are made.
+        for the class token; relative position tables zero, as they are made. Register tokens as in
+        DINOv2's code: normal with std 1e-6.
         """
         nn.init.xavier_uniform_(self.patch_embed.proj.weight.data.flatten(1))
-        prefix = 0
         if self.cls_token is not None:
             nn.init.normal_(self.cls_token, std=0.02)
-            prefix = 1
+        if self.reg_token is not None:
+            nn.init.normal_(self.reg_token, std=1e-6)
         with torch.no_grad():
             self.pos_embed.zero_()
-            self.pos_embed[:, prefix:] = sincos_position_table(self.embed_dim, self.grid)
+            self.pos_embed[:, self._position_prefix :] = sincos_position_table(
+                self.embed_dim, self.grid
+            )
         self.blocks.apply(init_transformer)
 
     def _freeze(self, trainable_blocks: float | None) -> None:
@@ -324,19 +335,25 @@ class VisionTransformer(BaseModule):
 
     def patch_positions(self, grid: Grid) -> Tensor:
         """Position embedding of the patches of a grid, (1, rows * columns, D)."""
-        return resize_position_table(self.pos_embed, self.grid, grid)[:, self.num_prefix_tokens :]
+        return resize_position_table(self.pos_embed, self.grid, grid)[:, self._position_prefix :]
+
+    @property
+    def _position_prefix(self) -> int:
+        """Rows of the position table before those of the patches."""
+        return int(self.cls_token is not None)
 
     @property
     def num_prefix_tokens(self) -> int:
-        """Tokens before the patches: 1 with a class token."""
-        return int(self.cls_token is not None)
+        """Tokens before the patches: the class token and the register tokens."""
+        return self._position_prefix + (0 if self.reg_token is None else self.reg_token.shape[1])
 
     def prepend_class_token(self, x: Tensor) -> Tensor:
-        """(B, n, D) -> (B, 1 + n, D) with the class token and its position; as is without one."""
-        if self.cls_token is None:
+        """(B, n, D) -> (B, P + n, D): the class token at its position, the register tokens, x."""
+        tokens = [] if self.cls_token is None else [self.cls_token + self.pos_embed[:, :1]]
+        tokens += [] if self.reg_token is None else [self.reg_token]
+        if not tokens:
             return x
-        token = self.cls_token + self.pos_embed[:, :1]
-        return torch.cat([token.to(x.dtype).expand(len(x), -1, -1), x], dim=1)
+        return torch.cat([*(t.to(x.dtype).expand(len(x), -1, -1) for t in tokens), x], dim=1)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Features of normalised images.

@@ -73,7 +73,7 @@ def follow_input(cfg: Config, checkpoint: Checkpoint, tested: bool) -> list[str]
         )
     if _close(mean, usual[0]) and _close(std, usual[1]):
         return []
-    if not stated:
+    if not checkpoint.says_input:
         return [f"files of this format usually take input {theirs}; the config's are taken: {here}"]
     if {f"{PREPROCESSOR}.mean", f"{PREPROCESSOR}.std"} & set(cfg.get("overrides") or {}):
         if tested:

@@ -153,7 +153,7 @@ def _follow(cfg: Config, start: Start) -> None:
 
 
 def _read(file: str | Path, key: str | None = None, prefix: str | None = None) -> Start:
-    if not Path(file).expanduser().is_file():
+    if not Path(file).expanduser().exists():
         if "://" in str(file):
             raise ValueError(f"{file}: only local files are read; download it and give its path")
         raise FileNotFoundError(f"{file}: no such checkpoint file")

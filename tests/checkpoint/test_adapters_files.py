@@ -37,12 +37,28 @@ def backbone_tensors(**changes) -> dict[str, torch.Tensor]:
     }
 
 
+def is_beits(name: str) -> bool:
+    """Whether a format has BEiT's attention, without a bias for keys."""
+    return "beit" in name or name in ("simmim", "hf_data2vec")
+
+
 def foreign_tensors(name: str) -> dict[str, torch.Tensor]:
     """What identifies a format, made with its own export."""
     tensors = backbone_tensors()
-    if "beit" in name or name == "mmseg_mae":
+    if name == "hf_deit":  # which cannot be written
+        foreign = ADAPTERS["hf_vit"].from_ours(tensors, 2).tensors
+        foreign = {key.replace("vit.", "deit."): value for key, value in foreign.items()}
+        table = torch.cat([tensors["pos_embed"][:, :1], tensors["pos_embed"]], dim=1)
+        foreign["deit.embeddings.position_embeddings"] = table
+        return foreign | {"deit.embeddings.distillation_token": torch.ones(1, 1, 16)}
+    if "ijepa" in name:
+        tensors = backbone_tensors(class_token=False)
+    if "dinov2" in name:
+        tensors = backbone_tensors(layer_scale_init=1.0, register_tokens=2)
+    beits = is_beits(name)
+    if beits or name == "mmseg_mae":
         tensors = backbone_tensors(rel_pos_bias="per_block")
-    if "beit" in name:
+    if beits:
         tensors["pos_embed"].zero_()
         for key in tensors:
             if key.endswith("qkv.bias"):
@@ -57,7 +73,13 @@ def foreign_tensors(name: str) -> dict[str, torch.Tensor]:
     if name == "mmpretrain_moco_v3":
         foreign = ADAPTERS[name].from_ours(tensors, 2).tensors
         return {**foreign, "momentum_encoder.module.0.cls_token": torch.ones(1, 1, 16)}
-    return ADAPTERS[name].from_ours(tensors, 2).tensors
+    foreign = ADAPTERS[name].from_ours(tensors, 2).tensors
+    extra = {
+        "dinov2_teacher": "teacher.backbone.mask_token",
+        "simmim": "encoder.mask_token",
+        "ijepa": "encoder.patch_embed.proj.weight",
+    }
+    return foreign | ({extra[name]: torch.ones(1, 16)} if name in extra else {})
 
 
 @pytest.mark.parametrize("name", sorted(set(ADAPTERS) - SHARED_NAMES | {"official_mae"}))
@@ -103,7 +125,7 @@ def test_unknown_format_says_what_was_seen(tmp_path):
     "name, extra",
     [
         ("timm", "norm_pre.weight"),
-        ("deit", "dist_token"),
+        ("deit", "blocks.0.attn.gate"),
         ("moco_v3", "module.base_encoder.patch_embed.proj.0.weight"),
         ("hf_vit", "vit.encoder.layer.0.lambda_1"),
         ("jax_vit", "Transformer/encoderblock_0/Adapter_0/kernel"),
@@ -126,6 +148,9 @@ def test_what_the_other_side_cannot_hold_is_refused():
         ADAPTERS["beit"].from_ours(tables)
     with pytest.raises(ValueError, match="hf_vit cannot do without cls_token"):
         ADAPTERS["hf_vit"].from_ours(backbone_tensors(class_token=False, output="mean"))
+    for name in ("ijepa", "hf_ijepa"):
+        with pytest.raises(ValueError, match="a class token, which the format has no place for"):
+            ADAPTERS[name].from_ours(backbone_tensors())
     with pytest.raises(ValueError, match="axis for the heads"):
         ADAPTERS["jax_vit"].from_ours(backbone_tensors())
 

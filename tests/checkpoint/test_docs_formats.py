@@ -8,7 +8,7 @@ import torch
 
 from mae_bench.checkpoint.adapters import ADAPTERS
 
-from .test_adapters_files import backbone_tensors
+from .test_adapters_files import backbone_tensors, is_beits
 
 PAGE = Path(__file__).parents[2] / "docs/checkpoint_format.md"
 # Words of the table for parts of our checkpoints.
@@ -37,8 +37,10 @@ def test_every_format_has_its_row():
 
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_what_writing_loses(name):
-    tensors = backbone_tensors(**({"rel_pos_bias": "per_block"} if "beit" in name else {}))
-    if "beit" in name:
+    beits = is_beits(name)
+    options = dict(rel_pos_bias="per_block") if beits else dict(class_token="ijepa" not in name)
+    tensors = backbone_tensors(**options)
+    if beits:
         tensors["pos_embed"].zero_()
         for key in tensors:
             if key.endswith("qkv.bias"):

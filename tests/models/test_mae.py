@@ -301,7 +301,7 @@ def test_mae_needs_all_tokens_and_a_class_token(options):
     backbone = dict(
         type="VisionTransformer", arch=dict(embed_dim=16, depth=1, num_heads=2), img_size=32
     )
-    with pytest.raises(ValueError, match='output="tokens" and a class token'):
+    with pytest.raises(ValueError, match='output="tokens" and a class token alone'):
         MAE({**backbone, **options})
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ..names import ENCODER
+from ..names import ENCODER, other_architecture
 from ..variants import fold_layer_scale
 
 Tensors = dict[str, Tensor]
@@ -38,6 +38,12 @@ BACKBONE = (
     "fc_norm.*",
 )
 HEAD = ("head.fc.*", "head.*")
+LAYER_SCALE = ("blocks.*.ls*.gamma", "blocks.*.ls*.gamma")
+# How DeiT calls the token of its teacher, and its head.
+DISTILLATION = ("dist_token", "dist_token")
+DISTILLATION_HEAD = "head_dist.*"
+# Tokens that stand for masked patches: no encoder computes with them.
+MASK_TOKENS = ("mask_token", "masked_embed")
 
 
 def same_names(prefix: str = "") -> Pairs:
@@ -146,6 +152,11 @@ class Adapter:
         tensors = self._normalise(tensors)
         renamed, left = rename(tensors, [(theirs, ours) for ours, theirs in self.pairs])
         unknown = [name for name in left if not any(match(p, name) for p in self.ignored)]
+        if unknown and (what := other_architecture(unknown)):
+            raise ValueError(
+                f"the model has {what}: our ViT has no place for that, a timm model may "
+                "(docs/backbones.md)"
+            )
         if unknown:
             raise ValueError(f"{self.name} has no {_first(unknown)}: is it of another format?")
         if not renamed:
@@ -181,9 +192,10 @@ class Adapter:
 
     def _normalise(self, tensors: Tensors) -> Tensors:
         prefix = self.bare_prefix
+        tensors = {self.normalise_names(name): tensor for name, tensor in tensors.items()}
         if prefix and not any(name.startswith(prefix) for name in tensors):
             tensors = {prefix + name: tensor for name, tensor in tensors.items()}
-        return {self.normalise_names(name): tensor for name, tensor in tensors.items()}
+        return tensors
 
 
 def pattern_text(pattern: str) -> str:

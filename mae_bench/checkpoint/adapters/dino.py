@@ -1,4 +1,4 @@
-"""DINO: a full training file with teacher and student, or the backbone alone."""
+"""DINO and iBOT: a full training file with teacher and student, or the backbone alone."""
 
 import re
 
@@ -22,9 +22,10 @@ ADAPTER = Adapter(
     name="dino",
     pairs=same_names(TEACHER),
     signs=[TEACHER + "patch_embed.proj.weight"],
-    ignored=["student.**", "teacher.head.**"],
+    absent=[TEACHER + "mask_token"],  # DINOv2
+    ignored=["student.**", "teacher.head.**", TEACHER + "masked_embed"],
     normalise_names=_teacher_name,
-    likeness="DINO",
+    likeness="DINO or iBOT",
     normalization="imagenet",
     wrapper="teacher",
 )
@@ -33,9 +34,9 @@ STUDENT_ADAPTER = Adapter(
     pairs=same_names(STUDENT),
     signs=[STUDENT + "patch_embed.proj.weight"],
     absent=["teacher.**"],  # of a full file, the teacher is what is evaluated
-    ignored=["teacher.**", "student.module.head.**"],
+    ignored=["teacher.**", "student.module.head.**", STUDENT + "masked_embed"],
     normalise_names=_student_name,
-    likeness="DINO",
+    likeness="DINO or iBOT",
     normalization="imagenet",
     wrapper="student",
 )
@@ -44,7 +45,7 @@ BACKBONE_ADAPTER = Adapter(
     pairs=same_names(),
     signs=["patch_embed.proj.weight", "blocks.*.attn.qkv.bias", "norm.weight"],
     absent=["decoder_embed.*", "head.*", "fc_norm.*"],
-    likeness="DINO",
+    likeness="DINO or iBOT",
     normalization="imagenet",
     asked=True,
 )

@@ -74,6 +74,73 @@ def unit_layer_scale(tensors: Tensors) -> Tensors:
     return scaled
 
 
+def add_zero_key_bias(tensors: Tensors) -> Tensors:
+    """Give keys, whose projection lies apart, the bias of zero that they do without."""
+    whole = dict(tensors)
+    for name, tensor in tensors.items():
+        if name.endswith(".attn.q.bias"):
+            whole.setdefault(name.replace(".q.bias", ".k.bias"), torch.zeros_like(tensor))
+    return whole
+
+
+def remove_zero_key_bias(tensors: Tensors) -> Tensors:
+    """Undo :func:`add_zero_key_bias`.
+
+    Raises:
+        ValueError: the keys have a bias.
+    """
+    for name, tensor in tensors.items():
+        if name.endswith(".attn.k.bias") and tensor.any():
+            raise ValueError(f"{name} is not zero, and the format has no place for it")
+    return {n: tensor for n, tensor in tensors.items() if not n.endswith(".attn.k.bias")}
+
+
+def distillation_as_register(tensors: Tensors) -> Tensors:
+    """DeiT's distillation token, at its position, as the register token that it is without a head.
+
+    The positions lose its row; all outputs stay the same.
+
+    Raises:
+        ValueError: positions without a row for it.
+    """
+    if "dist_token" not in tensors:
+        return tensors
+    rest = {name: tensor for name, tensor in tensors.items() if name != "dist_token"}
+    positions = tensors.get("pos_embed")
+    if positions is None or positions.ndim != 3 or positions.shape[1] < 3:
+        raise ValueError("a distillation token, and no position for it")
+    rest["reg_token"] = tensors["dist_token"] + positions[:, 1:2]
+    rest["pos_embed"] = torch.cat([positions[:, :1], positions[:, 2:]], dim=1)
+    return rest
+
+
+def refuse_class_token(tensors: Tensors) -> None:
+    """Raise ValueError for a model with a class token, where the format has none."""
+    if "cls_token" in tensors:
+        raise ValueError("a class token, which the format has no place for")
+
+
+def positions_without_registers(tensors: Tensors) -> Tensors:
+    """timm's positions of a ViT with registers -> those of class token and patches alone.
+
+    timm adds the class token's to the token, and leaves its row out; or has rows for all tokens,
+    of which those of the registers are added to these here.
+    """
+    positions, registers = tensors.get("pos_embed"), tensors.get("reg_token")
+    if registers is None or positions is None or positions.ndim != 3:
+        return tensors
+    first = int("cls_token" in tensors)
+    rows, width = positions.shape[1:]
+    if math.isqrt(rows) ** 2 == rows:
+        row = positions.new_zeros(1, first, width)
+        return {**tensors, "pos_embed": torch.cat([row, positions], dim=1)}
+    last = first + registers.shape[1]
+    if math.isqrt(rows - last) ** 2 != rows - last:
+        return tensors  # they have no rows: made by others than timm
+    kept = torch.cat([positions[:, :first], positions[:, last:]], dim=1)
+    return {**tensors, "pos_embed": kept, "reg_token": registers + positions[:, first:last]}
+
+
 def fuse_query_value_bias(tensors: Tensors) -> Tensors:
     """``attn.qkv.bias`` as q | 0 | v: such a model has no bias for its keys."""
     fused: Tensors = {}
