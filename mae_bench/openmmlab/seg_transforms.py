@@ -1,5 +1,7 @@
 """mmseg's transforms of training images with the same draws and pixels, in less time."""
 
+from typing import Any
+
 import cv2
 import mmcv
 import numpy as np
@@ -19,11 +21,18 @@ class FastLoadAnnotations(LoadAnnotations):
     """mmseg's ``LoadAnnotations``, decoded by OpenCV and renumbered by one look-up.
 
     Whether label 0 is ignored and all others count one less, the data set says.
+
+    Args:
+        imdecode_backend: of mmcv.
+        kwargs: others of mmseg's class.
     """
+
+    def __init__(self, imdecode_backend: str = "cv2", **kwargs: Any) -> None:
+        super().__init__(imdecode_backend=imdecode_backend, **kwargs)
 
     def _load_seg_map(self, results: dict) -> None:
         content = fileio.get(results["seg_map_path"], backend_args=self.backend_args)
-        labels = mmcv.imfrombytes(content, flag="unchanged", backend="cv2")
+        labels = mmcv.imfrombytes(content, flag="unchanged", backend=self.imdecode_backend)
         table = LEVELS.copy()
         if results["reduce_zero_label"]:
             table -= 1  # and 0 becomes 255
