@@ -104,6 +104,12 @@ def _finite(text: str) -> float:
     return number
 
 
+def json_digest(data: dict[str, Any]) -> str:
+    """SHA-256, hexadecimal, of what a JSON object says, whatever the order of its keys."""
+    text = json.dumps(data, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def sha256_of(path: str | Path) -> str:
     """SHA-256 of a file's bytes, hexadecimal."""
     digest = hashlib.sha256()

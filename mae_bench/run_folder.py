@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from .files import read_json
+
 # What a run leaves. The record is written last: with it the run is done.
 RECORD_NAME = "record.json"
 RECORD_SUFFIX = ".record.json"  # of records that were given a name of their own
@@ -75,3 +77,13 @@ def exported_checkpoints(folder: str | Path) -> Iterator[Path]:
     kept = Path(folder).glob(KEPT_CHECKPOINT_NAME.format("*"))
     numbers = {path: path.name.removeprefix(before).removesuffix(after) for path in kept}
     yield from sorted((p for p, n in numbers.items() if n.isdigit()), key=lambda p: int(numbers[p]))
+
+
+def stated_sum(path: Path) -> str | None:
+    """SHA-256 that the record beside a checkpoint states of it; None where none does."""
+    try:
+        exported = read_json(path.with_name(RECORD_NAME))["exported"]
+        sums = {entry["file"]: entry["sha256"] for entry in [exported, *exported.get("kept", [])]}
+        return sums.get(path.name)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # no record, or none that says anything

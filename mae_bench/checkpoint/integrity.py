@@ -9,8 +9,7 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..files import read_json
-from ..run_folder import RECORD_NAME
+from ..run_folder import RECORD_NAME, stated_sum
 
 DIGEST_KEY = "digest"
 BLANK = "0" * 64  # stands in the place of the digest while that is computed
@@ -68,16 +67,6 @@ def check_seal(path: Path, metadata: str) -> None:
             f"{path}: is not the file that {RECORD_NAME} beside it says its run left "
             f"(SHA-256 {recorded[:12]}…): {AGAIN}, or move it to another folder"
         )
-
-
-def stated_sum(path: Path) -> str | None:
-    """SHA-256 that the record beside a checkpoint states of it; None where none does."""
-    try:
-        exported = read_json(path.with_name(RECORD_NAME))["exported"]
-        sums = {entry["file"]: entry["sha256"] for entry in [exported, *exported.get("kept", [])]}
-        return sums.get(path.name)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None  # no record, or none that says anything
 
 
 def archive_damage(path: Path) -> str | None:

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from ..registry import DATASETS
 from .eval_transform import CenterCropTransform, EvalTransform, build_transform
+from .identity import files_digest
 from .imagenet_variants import (
     CORRUPTIONS,
     EXTRA_CORRUPTIONS,
@@ -127,8 +128,11 @@ class Part:
         return self.name.partition("/")[0]
 
     def digest(self) -> str:
-        """Hash of the files' names and labels: changes when files come or go."""
-        sha = hashlib.sha256(self.images.names.tobytes())
+        """Hash of the files' names, sizes and labels: changes with the files."""
+        folder = str(self.images.root)
+        paths = [f"{folder}/{name.decode()}" for name in self.images.names]
+        sha = hashlib.sha256(files_digest(paths).encode())
+        sha.update(self.images.names.tobytes())
         sha.update(self.images.labels.tobytes())
         return sha.hexdigest()
 

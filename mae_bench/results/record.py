@@ -1,6 +1,6 @@
 """One finished run is one ``record.json``, written atomically as the last act of the run.
 
-Schema (version 3), one JSON object; every key is present:
+Schema (version 3), one JSON object; every key is present, but for ``digest``:
 
 =================== ==================== ========================================================
 key                 type                 meaning
@@ -32,6 +32,8 @@ cells               list of object       cells of tables that the run measures, 
                                          ``--cell`` stated them, see `claim`
 exported            object or null       ``file``, ``sha256`` of the checkpoint the run has left;
                                          where it kept epochs, ``kept``: a list of the same of each
+digest              str                  SHA-256 of all the rest (``files.json_digest``); compared
+                                         where it is there, which it is not in older records
 =================== ==================== ========================================================
 
 Version 1 had neither ``exported`` nor ``checkpoint.metadata``, versions 1 and 2 neither ``cells``
@@ -48,9 +50,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ..files import write_json_atomic
+from ..files import json_digest, read_json, write_json_atomic
 
 SCHEMA_VERSION = 3
+DIGEST_KEY = "digest"
 # keys that a later version added -> what a record of an earlier one says by leaving them out
 _ADDED: dict[int, dict[str, Any]] = {
     2: {"exported": None},
@@ -136,7 +139,7 @@ def write_record(record: Record, path: str | Path) -> Path:
         key: float(value) if math.isfinite(value) else None for key, value in record.metrics.items()
     }
     _validate(data, path)
-    write_json_atomic(data, path)
+    write_json_atomic({**data, DIGEST_KEY: json_digest(data)}, path)
     return path
 
 
@@ -145,13 +148,16 @@ def read_record(path: str | Path) -> Record:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is not a record of this schema; the message names file and key.
+        ValueError: the file is not a record of this schema, or was changed after it was written;
+            the message names the file, and the key where it can.
     """
     path = Path(path)
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # both UnicodeDecodeError and JSONDecodeError
-        raise ValueError(f"{path}: not a record, unreadable as JSON ({error})") from None
+    data = read_json(path)
+    digest = data.pop(DIGEST_KEY, None)
+    if digest is not None and digest != json_digest(data):
+        raise ValueError(
+            f"{path}: does not fit its own digest: it was damaged or changed after it was written"
+        )
     _upgrade(data)
     _validate(data, path)
     del data["schema_version"]
@@ -203,6 +209,9 @@ def _validate(data: Any, path: Path) -> None:
         if not isinstance(data[key], types) or isinstance(data[key], bool):
             wanted = " or ".join(one.__name__ for one in types)
             raise ValueError(f"{path}: key '{key}' is {type(data[key]).__name__}, not {wanted}")
+    for name in ("duration_seconds", "peak_memory_mib"):
+        if data[name] is not None and not 0 <= data[name] < math.inf:
+            raise ValueError(f"{path}: key '{name}' is {data[name]}, which it cannot be")
     for name, value in data["metrics"].items():
         if value is not None and (not isinstance(value, _NUMBER) or isinstance(value, bool)):
             raise ValueError(f"{path}: key 'metrics.{name}' is {value!r}, not a number")

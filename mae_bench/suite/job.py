@@ -1,15 +1,14 @@
 """One run of a suite: what its folder holds, and whether it is done."""
 
 import dataclasses
-import json
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ..files import sha256_of, write_json_atomic
+from ..files import read_json, sha256_of, write_json_atomic
 from ..results.record import CLAIM_KEYS, read_record, write_record
-from ..run_folder import ATTEMPTS_NAME, JOB_NAME, RECORD_NAME
+from ..run_folder import ATTEMPTS_NAME, JOB_NAME, RECORD_NAME, stated_sum
 
 
 @dataclass(frozen=True)
@@ -98,8 +97,8 @@ class Job:
         if not job_file.is_file():
             raise ValueError(f"{self.folder}: holds files of no suite's job; {_OTHER_FOLDER}")
         try:
-            signature = json.loads(job_file.read_text(encoding="utf-8"))["signature"]
-        except (ValueError, KeyError, TypeError):
+            signature = read_json(job_file)["signature"]
+        except (ValueError, KeyError):
             raise ValueError(f"{job_file}: unreadable; {_OTHER_FOLDER}") from None
         if signature != self.signature:
             raise ValueError(
@@ -129,9 +128,17 @@ class Job:
                     f"{path}: key '{key}' is {getattr(record, key)!r} but the suite wants "
                     f"{value!r}; {_OTHER_FOLDER}"
                 )
-        if self.checkpoint is None or not self.checkpoint.is_file():
-            return  # a checkpoint may be removed to save space once its dependents are done
+        if self.checkpoint is None:
+            return
         used = record.checkpoint and record.checkpoint["sha256"]
+        made = stated_sum(self.checkpoint)
+        if made is not None and used != made:
+            raise ValueError(
+                f"{path}: was made from other weights than {RECORD_NAME} beside {self.checkpoint} "
+                f"says its run left; {_OTHER_FOLDER}"
+            )
+        if not self.checkpoint.is_file():
+            return  # it may be removed to save space once its dependents are done
         if used != file_sha256(self.checkpoint):
             raise ValueError(
                 f"{path}: was not made from the {self.checkpoint} that is there now; "

@@ -10,13 +10,15 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import nn
 
+from .hooks import ExportCheckpoint, WriteRecord
 from .resuming import read_run
 from .sharding import GatherToValidate, keep_states_whole, shard_model
 from .start import Start
 
 
 class TrainRunner(Runner):
-    """MMEngine's runner, with accumulation in the learning rate and fully sharded models.
+    """MMEngine's runner, with accumulation in the learning rate, fully sharded models, and results
+    that outlive a hook that fails at the end.
 
     Args:
         start: what the weights are before training, or None: random.
@@ -94,6 +96,28 @@ class TrainRunner(Runner):
         if self.fully_sharded and built is not optim_wrapper:
             keep_states_whole(built.optimizer)
         return built
+
+    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
+        """Call all hooks.
+
+        When a run is over, one that fails does not keep those behind it from leaving model and
+        record. Its error is raised after them. Of a sharded model all processes have to do the
+        same, so there it is raised at once.
+        """
+        if fn_name not in ("after_train", "after_test_epoch") or self.fully_sharded:
+            super().call_hook(fn_name, **kwargs)
+            return
+        failure = None
+        for hook in self._hooks:
+            try:
+                getattr(hook, fn_name, lambda *args, **kwargs: None)(self, **kwargs)
+            except Exception as error:
+                if isinstance(hook, (ExportCheckpoint, WriteRecord)):
+                    raise
+                failure = failure or error
+                self.logger.error(f"{type(hook).__name__} failed at the end: {error}")
+        if failure is not None:
+            raise failure
 
     def register_hooks(self, *args: Any, **kwargs: Any) -> None:
         """Register the config's hooks, and those that a sharded model needs."""

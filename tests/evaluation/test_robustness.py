@@ -254,6 +254,18 @@ def test_new_files_are_evaluated_although_the_set_was_done(test_tool, tiny, tmp_
     assert only_record().data_counts["imagenet_sketch"] == 2
 
 
+def test_replaced_files_are_evaluated_although_the_set_was_done(test_tool, tiny, tmp_path):
+    class_folders(tmp_path / "sets/sketch", (STINGRAY, TENCH), per_class=1)
+    options = ["--cfg-options", *FAST, "test_dataloader.dataset.data_root=sets"]
+    assert test_tool(*tiny, *options)[0] == 0
+    code, out, err = test_tool(*tiny, *options)
+    assert code == 0 and "1 parts are evaluated already" in out + err
+    path = next(Path("sets/sketch").rglob("*.JPEG"))
+    Image.new("RGB", (333, 222), "green").save(path)
+    code, out, err = test_tool(*tiny, *options)
+    assert code == 0 and "evaluated already" not in out + err
+
+
 def test_corruptions_made_on_the_fly_are_marked(test_tool, tiny, tmp_path, monkeypatch):
     class_folders(tmp_path / "sets/imagenet/val", (TENCH,), per_class=1, size=(300, 260))
     options = ["test_dataloader.dataset.data_root=sets", "test_dataloader.dataset.corrupt_val=True"]

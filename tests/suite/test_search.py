@@ -103,7 +103,7 @@ record |= dict(
     metrics={"score": -(lr - 2) ** 2 + seed / 10},
     config_sha256=config_sha256(sys.argv[1], overrides),
 )
-del record["schema_version"]
+del record["schema_version"], record["digest"]
 write_record(Record(**record), folder / "record.json")
 """
 

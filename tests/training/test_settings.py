@@ -64,7 +64,7 @@ def test_what_changes_the_result_is_named(overrides, message):
 
 
 def test_another_length_has_to_be_asked_for():
-    longer = {"train_cfg.max_epochs": 61, "param_scheduler.0.total": 61}
+    longer = {"train_cfg.max_epochs": 61, "param_scheduler.0.warmup": 6}
     assert set(compare(longer, extend=True)) == set(longer)
     with pytest.raises(ValueError, match="randomness.seed is 1"):
         compare({**longer, "randomness.seed": 1}, extend=True)

@@ -19,6 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
+from mae_bench.datasets.identity import files_digest
 from mae_bench.datasets.miniworld import layouts as layouts
 from mae_bench.datasets.miniworld import scenes as scenes
 from mae_bench.datasets.miniworld.layouts import (
@@ -91,6 +92,7 @@ def build(
             "settings": wanted,
             "files": sum(1 for _ in _files(partial)),
             "sha256": content_hash(partial),
+            "sizes": _sizes(partial),
         }
         layouts.write_text(partial / "dataset.json", json.dumps(described, indent=2) + "\n")
         try:
@@ -126,6 +128,11 @@ def _files(root: Path) -> Iterator[Path]:
     return iter(sorted(paths, key=lambda path: path.relative_to(root).as_posix()))
 
 
+def _sizes(root: Path) -> str:
+    """Digest of names and sizes of all files, which is quick to compare each time."""
+    return files_digest([str(path) for path in _files(root)])
+
+
 def _settings(seed: int, size: MiniWorldSize) -> dict[str, Any]:
     """Everything that decides the files, as JSON gives it back."""
     settings = {
@@ -154,7 +161,7 @@ def _present(root: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
     """What lies at ``root`` if it is the wanted world, None if nothing does.
 
     Raises:
-        ValueError: something else lies there.
+        ValueError: something else lies there, or files of it are missing or of another size.
     """
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return None
@@ -178,6 +185,15 @@ def _present(root: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
         raise ValueError(
             f"{root} holds MiniWorld with other settings ({differences}); remove it or choose "
             "another folder"
+        )
+    whole = present.get("sizes") == _sizes(root) or (
+        # of a version that did not keep them: contents tell
+        "sizes" not in present and present.get("sha256") == content_hash(root)
+    )
+    if not whole:
+        raise ValueError(
+            f"{root}: files are missing, new or of another size than when it was built; remove "
+            "it and build it again (make data)"
         )
     return present
 

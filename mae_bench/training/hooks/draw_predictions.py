@@ -10,8 +10,10 @@ from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from ...files import write_atomic
 from ...registry import HOOKS
 from ...run_folder import PREDICTIONS_NAME
+from ...visualize.reconstruction_page import encode_png
 from ...visualize.regions import BACKGROUND, Region, draw_regions
 
 MIN_SCORE = 0.3  # of a detection that is drawn, as in mmdet's own pictures
@@ -22,7 +24,8 @@ class DrawPredictions(Hook):
     """Write ``predictions/sample_N.png``: picture, truth and prediction side by side, of every
     `interval`-th batch of the last validation or of a test, and what they show as text beside it.
 
-    For data samples of mmdet (``pred_instances``) and of mmseg (``pred_sem_seg``).
+    For data samples of mmdet (``pred_instances``) and of mmseg (``pred_sem_seg``). A drawing that
+    fails is a warning, and the last one: no number depends on it.
 
     Args:
         interval: batches from one picture to the next.
@@ -32,6 +35,7 @@ class DrawPredictions(Hook):
     def __init__(self, interval: int, ignore: Sequence[str] = ("background",)) -> None:
         self.interval = interval
         self.ignore = set(ignore)
+        self.failed = False
 
     def after_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
@@ -48,14 +52,17 @@ class DrawPredictions(Hook):
 
     @master_only
     def draw(self, runner: Runner, batch_idx: int, meta: dict[str, Any], outputs: Any) -> None:
-        """Draw the first sample of a batch.
-
-        Raises:
-            ValueError: its picture cannot be read.
-        """
-        if batch_idx % self.interval or not outputs:
+        """Draw the first sample of a batch where that is due."""
+        if batch_idx % self.interval or not outputs or self.failed:
             return
-        sample = outputs[0]
+        path = Path(runner.work_dir, PREDICTIONS_NAME, f"sample_{batch_idx:04d}.png")
+        try:
+            self._draw(outputs[0], meta, path)
+        except Exception as error:
+            self.failed = True
+            runner.logger.warning(f"predictions are drawn no more: {error}")
+
+    def _draw(self, sample: Any, meta: dict[str, Any], path: Path) -> None:
         image = cv2.imread(str(sample.img_path), cv2.IMREAD_COLOR)
         if image is None:
             raise ValueError(f"{sample.img_path}: cannot be read as an image")
@@ -71,12 +78,10 @@ class DrawPredictions(Hook):
             np.pad(p, ((0, rows - p.shape[0]), (0, 0), (0, 0)), constant_values=BACKGROUND)
             for p in panels
         ]
-        path = Path(runner.work_dir, PREDICTIONS_NAME, f"sample_{batch_idx:04d}.png")
-        path.parent.mkdir(exist_ok=True)
-        cv2.imwrite(str(path), np.concatenate(padded, axis=1))
+        write_atomic(encode_png(np.concatenate(padded, axis=1)[..., ::-1]), path)
         names = [", ".join(region.label for region in side) or "nothing" for side in (truth, found)]
         text = f"picture, truth and prediction; truth: {names[0]}; predicted: {names[1]}"
-        path.with_suffix(".txt").write_text(text + "\n", encoding="utf-8")
+        write_atomic(f"{text}\n".encode(), path.with_suffix(".txt"))
 
     def _of_instances(self, instances: Any, meta: dict[str, Any]) -> list[Region]:
         instances = instances.cpu() if hasattr(instances, "cpu") else instances

@@ -1,7 +1,9 @@
 """Leave a record and a checkpoint behind: what a run found, and what it learned."""
 
 import json
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -175,6 +177,22 @@ def exported_files(folder: Path) -> dict[str, Any] | None:
     return {**files[0], **({"kept": files[1:]} if files[1:] else {})}
 
 
+def single_numbers(metrics: Mapping[str, Any]) -> tuple[dict[str, float], list[str]]:
+    """The metrics that are one number each, as a record has them, and the names of the others.
+
+    A confusion matrix is one of those, or what a metric says in words.
+    """
+    numbers, others = {}, []
+    for name, value in metrics.items():
+        try:
+            if isinstance(value, str):
+                raise TypeError
+            numbers[name] = float(value)
+        except (TypeError, ValueError, RuntimeError, OverflowError):
+            others.append(name)
+    return numbers, others
+
+
 def by_epochs(runner: Runner) -> bool:
     """Whether a run's length is counted in epochs."""
     return isinstance(runner.train_loop, EpochBasedTrainLoop)
@@ -192,18 +210,19 @@ class WriteRecord(Hook):
     priority = "LOWEST"
 
     def __init__(self) -> None:
-        self.metrics: dict[str, float] = {}
+        self.metrics: dict[str, Any] = {}
         self.seconds_before = 0.0
 
     def before_run(self, runner: Runner) -> None:
         """Start the clock, and hash the config, which may be changed meanwhile."""
         self.started = datetime.now(timezone.utc)
+        self.start = time.monotonic()  # the clock on the wall may be set meanwhile
         self.overrides = dict(runner.cfg.get("overrides", {}))
         self.config_sha256 = config_sha256(runner.cfg.filename, self.overrides)
 
     def seconds(self) -> float:
-        """Wall-clock time of this run up to now, its earlier starts included."""
-        return self.seconds_before + (datetime.now(timezone.utc) - self.started).total_seconds()
+        """Time that this run has taken up to now, its earlier starts included."""
+        return self.seconds_before + time.monotonic() - self.start
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Let a resumed run know how long it has taken already, and what it started from."""
@@ -216,15 +235,17 @@ class WriteRecord(Hook):
         Where it goes on in another folder, it started from what the run there started from.
         """
         if runner.cfg.get("resume"):
-            self.seconds_before = checkpoint.get(SECONDS_KEY, 0.0)
+            seconds = checkpoint.get(SECONDS_KEY, 0.0)
+            # of a version that went by the clock on the wall
+            self.seconds_before = seconds if 0 <= seconds < math.inf else 0.0
             if before := checkpoint.get(START_KEY):
                 runner.start = runner.start or Start(**before)
 
-    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, Any] | None = None) -> None:
         """Keep the newest validation."""
         self.metrics = dict(metrics or {})
 
-    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+    def after_test_epoch(self, runner: Runner, metrics: dict[str, Any] | None = None) -> None:
         """Keep the test's metrics and write the record: a test has no later moment."""
         self.metrics = dict(metrics or {})
         # a loop over several sets counts them one by one
@@ -250,6 +271,10 @@ class WriteRecord(Hook):
         backbone = getattr(unwrap(runner.model), "backbone", None)
         checkpoint = runner.start.as_record() if runner.start else None
         card = dict(getattr(runner, "run_card", {}))
+        metrics, others = single_numbers(self.metrics)
+        if others:
+            runner.logger.warning(f"not in the record, as no single number: {', '.join(others)}")
+            card["no_single_number"] = others
         if "train" in data_counts:
             card["trained_blocks"] = trained_blocks(backbone)
         exported = exported_files(Path(runner.work_dir)) if "train" in data_counts else None
@@ -260,7 +285,7 @@ class WriteRecord(Hook):
         record = Record(
             task=labels.task,
             initialisation=labels.initialisation,
-            metrics={name: float(value) for name, value in self.metrics.items()},
+            metrics=metrics,
             config_file=str(cfg.filename),
             config_sha256=self.config_sha256,
             overrides=self.overrides,

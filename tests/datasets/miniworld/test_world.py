@@ -90,6 +90,29 @@ def test_built_once(world, monkeypatch):
     assert {p: p.stat().st_mtime_ns for p in world.rglob("*")} == before
 
 
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize("harm", ["cut", "lost", "new", "renamed"])
+def test_a_damaged_world_is_not_taken_for_a_whole_one(world, tmp_path, harm, old):
+    copy = tmp_path / "copy"
+    shutil.copytree(world, copy)
+    description = json.loads((copy / "dataset.json").read_text())
+    if old:  # as described by a version that kept no sizes
+        del description["sizes"]
+        (copy / "dataset.json").write_text(json.dumps(description))
+    assert build_tiny(copy) == description
+    picture = sorted((copy / "imagenet/val").rglob("*.JPEG"))[3]
+    if harm == "cut":
+        picture.write_bytes(picture.read_bytes()[:-1])
+    elif harm == "lost":
+        picture.unlink()
+    elif harm == "new":
+        shutil.copy(picture, picture.with_name("new.JPEG"))
+    else:
+        picture.rename(picture.with_name("new.JPEG"))
+    with pytest.raises(ValueError, match=r"copy: files are missing, new or of another size than"):
+        build_tiny(copy)
+
+
 def test_content_hash_sees_contents_and_names(world, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(world, copy)

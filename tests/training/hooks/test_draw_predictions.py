@@ -132,8 +132,10 @@ def test_validation_in_the_middle_is_not_drawn(tmp_path, picture):
     assert (tmp_path / "predictions/sample_0000.png").is_file()
 
 
-def test_missing_picture_is_named(tmp_path):
-    with pytest.raises(ValueError, match=r"nowhere\.png: cannot be read"):
-        DrawPredictions(interval=1).after_test_iter(
-            make_runner(tmp_path), 0, outputs=[detection("nowhere.png")]
-        )
+def test_a_drawing_that_fails_is_named_once_and_ends_no_evaluation(tmp_path):
+    runner, hook, warnings = make_runner(tmp_path), DrawPredictions(interval=1), []
+    runner.logger = SimpleNamespace(warning=warnings.append)
+    for index in range(2):
+        hook.after_test_iter(runner, index, outputs=[detection("nowhere.png")])
+    message = "predictions are drawn no more: nowhere.png: cannot be read as an image"
+    assert warnings == [message]

@@ -3,6 +3,7 @@
 from datetime import timedelta
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -132,14 +133,39 @@ def test_duration_of_a_resumed_run_is_that_of_all_starts(runner):
         hook.before_run(resumed)
         if saved:
             hook.after_load_checkpoint(resumed, saved)
-        hook.started -= timedelta(seconds=seconds)
+        hook.start -= seconds
+        hook.started += timedelta(hours=2)  # the clock on the wall was set back
         hook.before_save_checkpoint(resumed, saved)
     assert saved[SECONDS_KEY] == pytest.approx(120, abs=5)
     third.before_run(resumed)
     third.after_load_checkpoint(resumed, {})  # of a version that did not keep it
     assert third.seconds() == pytest.approx(0, abs=5)
+    for damaged in (-7195.0, float("inf"), float("nan")):
+        third.after_load_checkpoint(resumed, {SECONDS_KEY: damaged})
+        assert third.seconds() == pytest.approx(0, abs=5)
     third.after_load_checkpoint(runner(), saved)  # weights alone, no resumed run
     assert third.seconds() == pytest.approx(0, abs=5)
+
+
+def test_what_is_no_single_number_is_left_out_by_name(runner):
+    training, hook, warnings = runner(), WriteRecord(), []
+    training.logger.warning = warnings.append
+    hook.before_run(training)
+    metrics = {
+        "top1": torch.tensor([61.5]),
+        "count": np.int64(3),
+        "matrix": torch.ones(2, 2),
+        "classes": [1.0, 2.0],
+        "note": "7",
+        "nothing": None,
+    }
+    hook.after_val_epoch(training, metrics)
+    hook.after_train(training)
+    record = read_record(f"{training.work_dir}/record.json")
+    assert record.metrics == {"top1": 61.5, "count": 3.0}
+    others = ["matrix", "classes", "note", "nothing"]
+    assert record.run_card["no_single_number"] == others
+    assert warnings == [f"not in the record, as no single number: {', '.join(others)}"]
 
 
 def test_loop_over_several_sets_counts_them_one_by_one(runner):
