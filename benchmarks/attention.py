@@ -7,7 +7,6 @@ relative positions on 64x64 tokens, forward and backward, and the same in window
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 from functools import partial
 
@@ -17,10 +16,16 @@ from torch import Tensor, nn
 from mae_bench.models.attention import Attention, attend
 from mae_bench.models.position import Grid, RelativePositionBias
 
-from .measure import describe_machine, interleaved_seconds, markdown_table, peak_memory, speed_up
+from .measure import (
+    describe_machine,
+    interleaved_seconds,
+    peak_memory,
+    print_table,
+    processor_clock,
+    speed_up,
+)
 
 DIM, HEADS = 768, 12  # ViT-B
-CLOCK = time.perf_counter if torch.cuda.is_available() else time.process_time
 
 
 class WrittenOut(nn.Module):
@@ -208,7 +213,7 @@ def compare(
     """
     peaks = {name: peak_memory(prepare, *args) for name, args in variants.items()}
     seconds = interleaved_seconds(
-        {name: prepare(*args) for name, args in variants.items()}, rounds, clock=CLOCK
+        {name: prepare(*args) for name, args in variants.items()}, rounds, clock=processor_clock()
     )
     reference = list(variants)[-1]
     rows = [
@@ -222,7 +227,7 @@ def compare(
         for name in variants
     ]
     print(f"\n{title}\n")
-    print(markdown_table(["variant", "ms", "speed-up", "peak MiB", "memory ratio"], rows))
+    print_table(["variant", "ms", "speed-up", "peak MiB", "memory ratio"], rows)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -235,9 +240,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Measure and print."""
-    print(f"{describe_machine()}; {args.rounds} rounds, median [least-greatest]")
-    if CLOCK is time.process_time:
-        print("Times are processor time, which other programs on the machine do not lengthen.")
+    processor_clock()
+    print(f"{describe_machine()}\n{args.rounds} rounds, median [least-greatest]")
+    if not torch.cuda.is_available():
+        print("Times are processor time of one thread.")
     size = (args.side, args.window)
     compare(
         f"Decomposed relative positions, {args.side}x{args.side} tokens, forward and backward",

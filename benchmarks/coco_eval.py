@@ -11,8 +11,7 @@ import contextlib
 import copy
 import io
 import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -24,7 +23,13 @@ from pycocotools.cocoeval import COCOeval
 
 from mae_bench.openmmlab.coco_metric import DIGITS, evaluate
 
-from .measure import describe_machine, interleaved_seconds, markdown_table, speed_up
+from .measure import (
+    describe_machine,
+    interleaved_seconds,
+    print_table,
+    processor_clock,
+    speed_up,
+)
 
 WIDTH, HEIGHT, CATEGORIES = 640, 480, 80
 # A picture of COCO's validation set on average: 36,781 objects in 5,000, of 2.9 categories.
@@ -131,32 +136,37 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         ValueError: a number differs.
     """
-    print(f"{describe_machine()}; {args.rounds} rounds, median [least-greatest], processor time")
+    clock = processor_clock()
+    print(f"{describe_machine()}\n{args.rounds} rounds, median [least-greatest], processor time")
     data, found = make_truth(args.pictures, args.found)
     with contextlib.redirect_stdout(io.StringIO()):
         theirs = COCO()
         theirs.dataset = data
         theirs.createIndex()
     ours = FastCOCO(copy.deepcopy(data))
-    rows = []
-    total: dict[str, list[float]] = {"fast": [0.0] * args.rounds, "slow": [0.0] * args.rounds}
-    for kind in ("bbox", "segm"):
-        results = {
-            "fast": fast(ours, _by_kind(found, kind), kind),
-            "slow": slow(theirs, _by_kind(found, kind), kind),
-        }
-        if results["fast"] != results["slow"]:
-            raise ValueError(f"{kind}: the numbers differ, {results['fast']}, {results['slow']}")
-        variants = {
-            "fast": _on_copies(partial(fast, ours), found, kind, args.rounds),
-            "slow": _on_copies(partial(slow, theirs), found, kind, args.rounds),
-        }
-        seconds = interleaved_seconds(variants, args.rounds, 0, clock=time.process_time)
-        total = {n: [a + b for a, b in zip(total[n], seconds[n], strict=True)] for n in total}
-        rows.append((kind, *_row(seconds)))
-    rows.append(("both", *_row(total)))
+
+    def rows() -> Iterator[tuple[str, ...]]:
+        total: dict[str, list[float]] = {"fast": [0.0] * args.rounds, "slow": [0.0] * args.rounds}
+        for kind in ("bbox", "segm"):
+            results = {
+                "fast": fast(ours, _by_kind(found, kind), kind),
+                "slow": slow(theirs, _by_kind(found, kind), kind),
+            }
+            if results["fast"] != results["slow"]:
+                raise ValueError(
+                    f"{kind}: the numbers differ, {results['fast']}, {results['slow']}"
+                )
+            variants = {
+                "fast": _on_copies(partial(fast, ours), found, kind, args.rounds),
+                "slow": _on_copies(partial(slow, theirs), found, kind, args.rounds),
+            }
+            seconds = interleaved_seconds(variants, args.rounds, 0, clock=clock)
+            total = {n: [a + b for a, b in zip(total[n], seconds[n], strict=True)] for n in total}
+            yield kind, *_row(seconds)
+        yield "both", *_row(total)
+
     print(f"\n{args.pictures} pictures, {args.found} detections in each, 12 equal numbers each\n")
-    print(markdown_table(["", "ours, s", "pycocotools, s", "speed-up"], rows))
+    print_table(["", "ours, s", "pycocotools, s", "speed-up"], rows())
 
 
 def _on_copies(

@@ -4,14 +4,13 @@
 
 The pictures have 224 pixels a side, as ImageNet-C's; each corruption runs at all five severities.
 "ours" is what the robustness command runs, with the copy's way through a JPEG file; "package" is
-``imagecorruptions`` alone. What is counted is computing time, of all threads together.
+``imagecorruptions`` alone. What is counted is the computing time of one thread.
 """
 
 import argparse
 import statistics
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import imagecorruptions
@@ -23,7 +22,13 @@ from mae_bench.datasets.loading import LoadImageTensor
 from mae_bench.datasets.robustness_sets import BEFORE_CORRUPTION
 
 from .loader import make_jpegs
-from .measure import Spread, describe_machine, interleaved_seconds, markdown_table
+from .measure import (
+    Spread,
+    describe_machine,
+    interleaved_seconds,
+    print_table,
+    processor_clock,
+)
 
 OURS, PACKAGE = "ours", "package"
 
@@ -45,15 +50,18 @@ def load_pictures(count: int) -> list[np.ndarray]:
     return [np.ascontiguousarray(tensor.permute(1, 2, 0).numpy()) for tensor in tensors]
 
 
-def milliseconds(pictures: list[np.ndarray], rounds: int) -> dict[tuple[str, str], list[float]]:
+def milliseconds(
+    corruption: str, pictures: list[np.ndarray], rounds: int
+) -> dict[str, list[float]]:
     """Of one picture, mean over pictures and severities, for each round.
 
     Args:
+        corruption: which.
         pictures: (H, W, 3) uint8 each.
         rounds: after one that compiles and is not counted.
 
     Returns:
-        (corruption, ``OURS`` or ``PACKAGE``) -> milliseconds of each round.
+        ``OURS`` or ``PACKAGE`` -> milliseconds of each round.
     """
 
     def over_all(call: Callable[[np.ndarray, int, str], object]) -> Callable[[], None]:
@@ -64,21 +72,16 @@ def milliseconds(pictures: list[np.ndarray], rounds: int) -> dict[tuple[str, str
 
         return run
 
-    found = {}
-    for corruption in CORRUPTIONS:
+    def ours(image: np.ndarray, severity: int, name: str) -> None:
+        corrupt(image, corruption, severity, name)
 
-        def ours(image: np.ndarray, severity: int, name: str, kind: str = corruption) -> None:
-            corrupt(image, kind, severity, name)
+    def package(image: np.ndarray, severity: int, _: str) -> None:
+        imagecorruptions.corrupt(image, severity, corruption)
 
-        def package(image: np.ndarray, severity: int, _: str, kind: str = corruption) -> None:
-            imagecorruptions.corrupt(image, severity, kind)
-
-        variants = {OURS: over_all(ours), PACKAGE: over_all(package)}
-        seconds = interleaved_seconds(variants, rounds, clock=time.process_time)
-        for name, times in seconds.items():
-            count = len(pictures) * len(SEVERITIES)
-            found[corruption, name] = [1e3 * value / count for value in times]
-    return found
+    variants = {OURS: over_all(ours), PACKAGE: over_all(package)}
+    seconds = interleaved_seconds(variants, rounds, clock=processor_clock())
+    count = len(pictures) * len(SEVERITIES)
+    return {name: [1e3 * value / count for value in times] for name, times in seconds.items()}
 
 
 def mean_of_all(found: dict[tuple[str, str], list[float]], name: str) -> Spread:
@@ -89,11 +92,16 @@ def mean_of_all(found: dict[tuple[str, str], list[float]], name: str) -> Spread:
 
 def run(args: argparse.Namespace) -> None:
     """Print each corruption's time and the mean."""
-    print(f"{describe_machine()}, {args.images} pictures, {args.rounds} rounds\n")
-    found = milliseconds(load_pictures(args.images), args.rounds)
-    rows = [
-        (c, *(f"{Spread.of(found[c, name]):.2f}" for name in (OURS, PACKAGE))) for c in CORRUPTIONS
-    ]
-    means = [f"{mean_of_all(found, name):.2f}" for name in (OURS, PACKAGE)]
-    header = ("corruption", *(f"{name}, ms per picture [range]" for name in (OURS, PACKAGE)))
-    print(markdown_table(header, [*rows, ("mean of the 15", *means)]))
+    processor_clock()
+    print(f"{describe_machine()}\n{args.images} pictures, {args.rounds} rounds\n")
+    pictures = load_pictures(args.images)
+    found: dict[tuple[str, str], list[float]] = {}
+
+    def rows() -> Iterator[tuple[str, ...]]:
+        for corruption in CORRUPTIONS:
+            times = milliseconds(corruption, pictures, args.rounds)
+            found.update({(corruption, name): values for name, values in times.items()})
+            yield corruption, *(f"{Spread.of(times[name]):.2f}" for name in (OURS, PACKAGE))
+        yield "mean of the 15", *(f"{mean_of_all(found, name):.2f}" for name in (OURS, PACKAGE))
+
+    print_table(["corruption", *(f"{n}, ms per picture [range]" for n in (OURS, PACKAGE))], rows())

@@ -6,7 +6,6 @@ with objects. All variants have the same weights and pictures, and their losses 
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,18 @@ from torch import Tensor
 from mae_bench.config.load import load_config
 from mae_bench.models import attention
 
-from .measure import describe_machine, interleaved_seconds, markdown_table, peak_memory, speed_up
+from .measure import (
+    describe_machine,
+    interleaved_seconds,
+    peak_memory,
+    print_table,
+    processor_clock,
+    speed_up,
+)
 
 CONFIG = Path("configs/det/mask_rcnn_vit_base_coco.py")
 VARIANTS = ("fused", "fused, checkpointed", "written out")
 LOSS_TOLERANCE = 1e-4
-CLOCK = time.perf_counter if torch.cuda.is_available() else time.process_time
 
 
 def attend_written_out(
@@ -119,7 +124,8 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         ValueError: the losses of the first step differ.
     """
-    print(f"{describe_machine()}; {args.rounds} rounds, median [least-greatest]")
+    processor_clock()
+    print(f"{describe_machine()}\n{args.rounds} rounds, median [least-greatest]")
     size = (args.arch, args.size, args.batch)
     print_steps(build_step, VARIANTS, size, args.rounds, f"Mask R-CNN, {args.arch}")
 
@@ -149,7 +155,8 @@ def print_steps(
     spread = max(losses.values()) - min(losses.values())
     if spread > LOSS_TOLERANCE * max(losses.values()):
         raise ValueError(f"the variants do not compute the same: losses {losses}")
-    seconds = interleaved_seconds(steps, rounds, warm_up=0, clock=CLOCK)  # that was the warm-up
+    # The first step was the warm-up.
+    seconds = interleaved_seconds(steps, rounds, warm_up=0, clock=processor_clock())
     last = variants[-1]
     rows = [
         (
@@ -163,5 +170,4 @@ def print_steps(
         for name in variants
     ]
     print(f"\n{title}, {size[1]} pixels, batch {size[2]}; equal losses to {spread:.1e}\n")
-    header = ["variant", "s", "pictures/s", "speed-up", "peak MiB", "memory ratio"]
-    print(markdown_table(header, rows))
+    print_table(["variant", "s", "images/s", "speed-up", "peak MiB", "memory ratio"], rows)

@@ -31,7 +31,7 @@ from mae_bench.openmmlab.classifiers import TimmModel
 from mae_bench.run_folder import ROBUSTNESS_NAME
 
 from .loader import make_jpegs
-from .measure import describe_machine, interleaved_seconds, markdown_table, speed_up
+from .measure import describe_machine, interleaved_seconds, print_table, speed_up
 
 # The linear layer gets the pictures as DeiT-Ti does: 224 pixels.
 LINEAR, DEIT = "linear", "deit_tiny_patch16_224.fb_in1k"
@@ -71,8 +71,8 @@ def run(args: argparse.Namespace) -> None:
                 for loop, times in seconds.items()
             ]
             print(f"\n{model_name}: ours is {speed_up(seconds, OURS, TIMM):.2f} times as fast")
-            print(markdown_table(("loop", "images/s"), rows))
-            print(markdown_table(("step", "ms per image"), _steps(root, model_name, args.batch)))
+            print_table(("loop", "images/s"), rows)
+            print_table(("step", "ms per image"), _steps(root, model_name, args.batch))
 
 
 def _clock(workers: int) -> Callable[[], float]:

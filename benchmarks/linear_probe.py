@@ -2,11 +2,10 @@
 
 Both train the same head on the same images with LARS; one of them also computes the gradients of
 the backbone, as a probe does whose backbone merely is not in the optimizer. Data loading is left
-out. On a GPU in mixed precision; on a CPU computing time is counted, of all threads together.
+out. On a GPU in mixed precision; on a CPU the computing time of one thread is counted.
 """
 
 import argparse
-import time
 from collections.abc import Callable
 
 import torch
@@ -16,7 +15,14 @@ from torch import nn
 from mae_bench.models.vit import SIZES, VisionTransformer
 from mae_bench.training import LARS
 
-from .measure import Spread, describe_machine, interleaved_seconds, markdown_table, speed_up
+from .measure import (
+    Spread,
+    describe_machine,
+    interleaved_seconds,
+    print_table,
+    processor_clock,
+    speed_up,
+)
 
 CLASSES = 1000
 
@@ -62,10 +68,10 @@ def run(args: argparse.Namespace) -> None:
         name: make_step(args.arch, args.patch_size, images, frozen)
         for name, frozen in (("frozen", True), ("with gradients", False))
     }
-    clock = time.perf_counter if device.type == "cuda" else time.process_time
+    clock = processor_clock()
+    print(f"{describe_machine()}\nViT {args.arch}/{args.patch_size}, batch {args.batch}")
     seconds = interleaved_seconds(variants, args.rounds, clock=clock)
     ratio = speed_up(seconds, "frozen", "with gradients")
     rows = [(name, f"{Spread.of(args.batch / s for s in seconds[name]):.1f}") for name in variants]
-    print(f"{describe_machine()}; ViT {args.arch}/{args.patch_size}, batch {args.batch}")
-    print(markdown_table(["backbone", "images/s, median [range]"], rows))
+    print_table(["backbone", "images/s, median [range]"], rows)
     print(f"frozen over with gradients: {ratio:.2f}")

@@ -1,4 +1,4 @@
-"""Decoding, cropping and resizing of JPEGs: ours, torchvision on PIL images, and mmpretrain.
+"""Loading of training images: ours beside torchvision's, mmpretrain's, mmdet's and mmseg's steps.
 
     tools/benchmark.py loader
 
@@ -7,6 +7,10 @@ The pictures are crops of scikit-image's photographs with a little noise, 500 x 
 the area, 224 x 224 pixels, and flips it half of the time, in this process, on one core. torchvision
 and mmpretrain are measured twice: to the end of their usual pipelines, normalised on the CPU, and
 without that, because ours normalises on the device. The whole step is ViT-B's pre-training.
+
+Then the training images of COCO and ADE20K: the pipelines of our configs beside the same steps of
+mmdet, detectron2 (where it is installed) and mmseg, on pictures of these sets' usual sizes with
+made objects.
 """
 
 import argparse
@@ -31,7 +35,14 @@ from torchvision.transforms import InterpolationMode
 from mae_bench.datasets.loading import LoadImageTensor, RandomResizedCropTensor
 from mae_bench.models.mae import MAE
 
-from .measure import describe_machine, interleaved_seconds, markdown_table, speed_up
+from .dense_loader import print_dense
+from .measure import (
+    describe_machine,
+    interleaved_seconds,
+    print_table,
+    processor_clock,
+    speed_up,
+)
 
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket", "cat", "hubble_deep_field", "retina")
 WIDTH, HEIGHT, QUALITY = 500, 375, 90
@@ -44,7 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the sub-command."""
     parser.add_argument("--images", type=int, default=100, help="JPEGs to read in each round")
     parser.add_argument("--rounds", type=int, default=7, help="rounds of each pipeline")
-    parser.add_argument("--step-batch", type=int, default=8, help="images of a training step")
+    parser.add_argument(
+        "--step-batch", type=int, default=8, help="images of a training step; 0: none"
+    )
 
 
 def make_jpegs(folder: Path, count: int) -> list[Path]:
@@ -123,8 +136,8 @@ def pixel_difference(paths: list[Path]) -> float:
     return statistics.fmean(differences)
 
 
-def compare_pipelines(paths: list[Path], rounds: int) -> str:
-    """Images per second and ratios, as a table."""
+def compare_pipelines(paths: list[Path], rounds: int) -> None:
+    """Print images per second and ratios."""
 
     def all_files(load: Callable[[Path], object]) -> Callable[[], object]:
         def run() -> None:
@@ -135,7 +148,7 @@ def compare_pipelines(paths: list[Path], rounds: int) -> str:
         return run
 
     variants = {name: all_files(load) for name, load in pipelines().items()}
-    seconds = interleaved_seconds(variants, rounds, clock=time.process_time)
+    seconds = interleaved_seconds(variants, rounds, clock=processor_clock())
     rows = [
         (
             name,
@@ -144,11 +157,11 @@ def compare_pipelines(paths: list[Path], rounds: int) -> str:
         )
         for name in variants
     ]
-    return markdown_table(["pipeline", "images/s of CPU time", "ours is faster by"], rows)
+    print_table(["pipeline", "images/s of CPU time", "ours is faster by"], rows)
 
 
-def compare_step(paths: list[Path], batch: int, rounds: int) -> str:
-    """A step of ViT-B's pre-training on data at hand beside loading its batch, as a table."""
+def compare_step(paths: list[Path], batch: int, rounds: int) -> None:
+    """Print a step of ViT-B's pre-training on data at hand beside loading its batch."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     backbone = dict(type="mae_bench.VisionTransformer", arch="base", output="tokens")
     preprocessor = dict(type="mmpretrain.ClsDataPreprocessor", mean=MEAN, std=STD)
@@ -183,17 +196,19 @@ def compare_step(paths: list[Path], batch: int, rounds: int) -> str:
     rows.append(
         ("cores of loading that keep up with the step", f"{load_seconds / step_seconds:.4f}")
     )
-    return markdown_table([f"ViT-B, batch {batch}, {device}", "ms"], rows)
+    print_table([f"ViT-B, batch {batch}, {device}", "ms"], rows)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print both tables and the difference of the pixels."""
+    """Print the tables and the difference of the pixels."""
     torch.set_num_threads(1)
-    print(f"{describe_machine()}, {time.strftime('%Y-%m-%d')}\n")
+    print(f"{describe_machine()}\n{time.strftime('%Y-%m-%d')}\n")
     with tempfile.TemporaryDirectory() as folder:
         paths = make_jpegs(Path(folder), args.images)
         size = statistics.fmean(path.stat().st_size for path in paths) / 1000
         print(f"{len(paths)} JPEGs of {size:.0f} kB on average, {args.rounds} rounds\n")
-        print(compare_pipelines(paths, args.rounds))
+        compare_pipelines(paths, args.rounds)
         print(f"\nmean absolute difference to PIL: {pixel_difference(paths):.3f} grey levels\n")
-        print(compare_step(paths, args.step_batch, args.rounds))
+        if args.step_batch:
+            compare_step(paths, args.step_batch, args.rounds)
+        print_dense(Path(folder), args.images, args.rounds)

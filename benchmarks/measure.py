@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,11 @@ from typing import NamedTuple
 
 import torch
 
+from mae_bench.models.kernels.linear import linear
+
 MIB = 2**20
+TOLD_FROM = 1.0  # seconds from which on a measurement is told as it comes
+BUSY_FROM = 0.2  # cores that other programs use, from which on a machine is busy
 
 
 class Spread(NamedTuple):
@@ -45,8 +50,7 @@ def interleaved_seconds(
         variants: what to time, by name; each call is one measurement.
         rounds: measurements of each variant.
         warm_up: rounds before those, not counted.
-        clock: seconds; ``time.process_time`` counts what this process computes on all its threads,
-            however busy the machine is with others, and neither workers nor a GPU.
+        clock: seconds; see :func:`processor_clock`.
 
     Returns:
         seconds of each round, by name. Every other round runs in reverse order.
@@ -59,9 +63,26 @@ def interleaved_seconds(
             start = clock()
             variants[name]()
             _wait_for_gpu()
+            took = clock() - start
+            if took >= TOLD_FROM:
+                place = f"round {i - warm_up + 1} of {rounds}" if i >= warm_up else "warm-up"
+                print(f"  {name}: {took:.2f} s ({place})", file=sys.stderr, flush=True)
             if i >= warm_up:
-                seconds[name].append(clock() - start)
+                seconds[name].append(took)
     return seconds
+
+
+def processor_clock() -> Callable[[], float]:
+    """Clock that other programs hardly lengthen: seconds that this process computes.
+
+    It sees neither worker processes nor a GPU; where there is a GPU it is the wall clock. PyTorch
+    is held to one thread: several wait for each other where others use the cores, and their waiting
+    would be counted.
+    """
+    if torch.cuda.is_available():
+        return time.perf_counter
+    torch.set_num_threads(1)
+    return time.process_time
 
 
 def speed_up(seconds: Mapping[str, Sequence[float]], of: str, over: str) -> Spread:
@@ -77,6 +98,9 @@ def matrix_product_gflops(
 ) -> float:
     """Speed of square matrix products, GFLOP/s: what the machine reaches at best.
 
+    On a CPU PyTorch has two libraries for it, MKL and oneDNN. Which one is faster depends on the
+    processor, and the faster one counts.
+
     Args:
         dtype: of the matrices.
         size: their side.
@@ -85,8 +109,10 @@ def matrix_product_gflops(
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     a, b = torch.rand(2, size, size, device=device).to(dtype)
-    times = interleaved_seconds({"product": lambda: a @ b}, rounds, clock=clock)["product"]
-    return 2 * size**3 / statistics.median(times) / 1e9
+    products = {"PyTorch's": lambda: a @ b, "ours": lambda: linear(a, b)}
+    with torch.inference_mode():
+        times = interleaved_seconds(products, rounds, clock=clock).values()
+    return 2 * size**3 / min(map(statistics.median, times)) / 1e9
 
 
 def peak_memory(build: Callable[..., Callable[[], object]], *args: object) -> float:
@@ -110,7 +136,9 @@ def peak_memory(build: Callable[..., Callable[[], object]], *args: object) -> fl
     child.start()
     sender.close()
     try:
-        return receiver.recv()
+        peak = receiver.recv()
+        print(f"  peak memory of a call: {peak:.0f} MiB", file=sys.stderr, flush=True)
+        return peak
     except EOFError:
         raise RuntimeError(f"{build.__name__} failed in its process, see above") from None
     finally:
@@ -145,12 +173,42 @@ def _wait_for_gpu() -> None:
 
 
 def describe_machine() -> str:
-    """One line for the head of a benchmark's output: processor or GPU, threads, PyTorch."""
+    """Lines for the head of a benchmark's output: processor or GPU, threads, PyTorch.
+
+    A second line warns where other programs are using the processor.
+    """
     if torch.cuda.is_available():
         device = torch.cuda.get_device_name()
     else:
         device = f"{_processor()}, {torch.get_num_threads()} of {os.cpu_count()} threads"
-    return f"{device}, PyTorch {torch.__version__}"
+    lines = [f"{device}, PyTorch {torch.__version__}"]
+    busy = busy_cores()
+    if busy >= BUSY_FROM:
+        lines.append(
+            f"WARNING: other programs use {busy:.1f} of {os.cpu_count()} cores, which makes all "
+            "times longer and some ratios wrong: measure on an idle machine"
+        )
+    return "\n".join(lines)
+
+
+def busy_cores(seconds: float = 0.5) -> float:
+    """Cores that are in use while this process waits; 0 where the system does not say (no Linux).
+
+    Args:
+        seconds: to wait.
+    """
+    before = _processor_seconds()
+    time.sleep(seconds)
+    return max(0.0, _processor_seconds() - before) / seconds
+
+
+def _processor_seconds() -> float:
+    """What all programs together have computed since the start of the machine."""
+    stat = Path("/proc/stat")
+    if not stat.exists():
+        return 0.0
+    _, user, nice, system, *_ = stat.read_text().split("\n", 1)[0].split()
+    return (int(user) + int(nice) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def _processor() -> str:
@@ -160,7 +218,9 @@ def _processor() -> str:
     return next(names, platform.processor() or "unknown processor")
 
 
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Rows as a Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
+def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print rows as a Markdown table, each one as soon as it is made."""
+    for line in (header, ["---"] * len(header)):
+        print(f"| {' | '.join(line)} |", flush=True)
+    for row in rows:
+        print(f"| {' | '.join(map(str, row))} |", flush=True)

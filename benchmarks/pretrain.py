@@ -15,7 +15,7 @@ plain formulation has the loop.
 import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import torch
@@ -34,9 +34,9 @@ from .measure import (
     Spread,
     describe_machine,
     interleaved_seconds,
-    markdown_table,
     matrix_product_gflops,
     peak_memory,
+    print_table,
     speed_up,
 )
 from .plain_mae import PlainMAE
@@ -255,18 +255,20 @@ def compare_peers(args: argparse.Namespace, dtype: str) -> None:
     clock = clock_for(args)
     limit = matrix_product_gflops(DTYPES[dtype], clock=clock)
     seconds = interleaved_seconds(steps, args.rounds, clock=clock)
-    rows = []
-    for name, times in seconds.items():
-        rate = gflops[name] / statistics.median(times)
-        row = [name, f"{Spread.of(1000 * time for time in times):.0f}"]
-        row += [f"{args.batch / statistics.median(times):.2f}", f"{gflops[name]:.1f}"]
-        row += [f"{100 * rate / limit:.0f} %", f"{speed_up(seconds, OURS, name):.2f}"]
-        arguments = (name, args.size, args.batch, dtype, args.threads)
-        row.append("-" if args.no_memory else f"{peak_memory(build_step, *arguments):.0f}")
-        rows.append([*row, f"{losses[name]:.6f}"])
+
+    def rows() -> Iterator[list[str]]:
+        for name, times in seconds.items():
+            rate = gflops[name] / statistics.median(times)
+            row = [name, f"{Spread.of(1000 * time for time in times):.0f}"]
+            row += [f"{args.batch / statistics.median(times):.2f}", f"{gflops[name]:.1f}"]
+            row += [f"{100 * rate / limit:.0f} %", f"{speed_up(seconds, OURS, name):.2f}"]
+            arguments = (name, args.size, args.batch, dtype, args.threads)
+            row.append("-" if args.no_memory else f"{peak_memory(build_step, *arguments):.0f}")
+            yield [*row, f"{losses[name]:.6f}"]
+
     print(f"\n### {args.size}, batch {args.batch}, {dtype}, matrix product {limit:.0f} GFLOP/s\n")
     header = ["variant", "ms a step", "images/s", "GFLOP a step", "of the matrix product"]
-    print(markdown_table([*header, "ours is faster by", "peak MiB", "loss"], rows))
+    print_table([*header, "ours is faster by", "peak MiB", "loss"], rows())
 
 
 def compare_mask_tokens(args: argparse.Namespace, dtype: str) -> None:
@@ -288,7 +290,7 @@ def compare_mask_tokens(args: argparse.Namespace, dtype: str) -> None:
         rows.append(row)
     print(f"\n### Table 2 at {args.size}, batch {args.batch}, {dtype}\n")
     header = ["encoder, decoder blocks", "ms a step", "GFLOP a step", "x with [M], same decoder"]
-    print(markdown_table([*header, "by operations", "x with [M], 8", "by operations"], rows))
+    print_table([*header, "by operations", "x with [M], 8", "by operations"], rows)
 
 
 def compare_cost(args: argparse.Namespace, dtype: str) -> None:
@@ -316,7 +318,7 @@ def compare_cost(args: argparse.Namespace, dtype: str) -> None:
         for name, times in seconds.items()
     ]
     print(f"\n### Cost at {args.size}, {dtype}\n")
-    print(markdown_table(["masked", "batch", "ms a step", "GFLOP a step", "peak MiB"], rows))
+    print_table(["masked", "batch", "ms a step", "GFLOP a step", "peak MiB"], rows)
 
 
 COMPARISONS = {

@@ -25,7 +25,7 @@ from mae_bench.config.load import load_config
 from mae_bench.models.vit import SIZES
 
 from .det import print_steps
-from .measure import describe_machine
+from .measure import describe_machine, processor_clock
 
 CONFIG = Path("configs/seg/upernet_vit_base_ade20k.py")
 VARIANTS = ("ours", "ours, checkpointed", "mmsegmentation")
@@ -145,6 +145,7 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         ValueError: the losses of the first step differ.
     """
-    print(f"{describe_machine()}; {args.rounds} rounds, median [least-greatest]")
+    processor_clock()
+    print(f"{describe_machine()}\n{args.rounds} rounds, median [least-greatest]")
     size = (args.arch, args.size, args.batch)
     print_steps(build_step, VARIANTS, size, args.rounds, f"UperNet, {args.arch}")

@@ -1,10 +1,13 @@
 """What the benchmarks share, on made-up clocks and known amounts of memory. No timings."""
 
 import importlib
+import time
 
 import pytest
+import torch
 
-from benchmarks.measure import Spread, interleaved_seconds, markdown_table, peak_memory, speed_up
+from benchmarks import measure
+from benchmarks.measure import Spread, interleaved_seconds, peak_memory, print_table, speed_up
 
 
 def test_spread_is_median_and_range():
@@ -61,6 +64,46 @@ def test_a_child_that_fails_is_an_error(measured, capfd):
     assert "not to be prepared" in capfd.readouterr().err
 
 
-def test_markdown_table():
-    table = markdown_table(["a", "b"], [(1, 2.5), ("x", "y")])
-    assert table.splitlines() == ["| a | b |", "| --- | --- |", "| 1 | 2.5 |", "| x | y |"]
+def test_every_row_is_printed_as_it_comes(capsys):
+    def rows():
+        yield 1, 2.5
+        assert capsys.readouterr().out == "| a | b |\n| --- | --- |\n| 1 | 2.5 |\n"
+        yield "x", "y"
+
+    print_table(["a", "b"], rows())
+    assert capsys.readouterr().out == "| x | y |\n"
+
+
+def test_a_long_measurement_is_told_as_it_comes(capsys):
+    now = [0.0]
+
+    def slow():
+        now[0] += 90.0
+
+    interleaved_seconds({"slow": slow}, rounds=1, clock=lambda: now[0])
+    told = capsys.readouterr().err.splitlines()
+    assert told == ["  slow: 90.00 s (warm-up)", "  slow: 90.00 s (round 1 of 1)"]
+
+
+def test_the_faster_library_is_the_limit(monkeypatch):
+    """Two products in turn, one of 1 s and one of 2 s: 2 x 2048 cubed operations in 1 s."""
+    times = {"PyTorch's": [2.0], "ours": [1.0]}
+    monkeypatch.setattr(measure, "interleaved_seconds", lambda *args, **kwargs: times)
+    assert measure.matrix_product_gflops(torch.float32) == pytest.approx(2 * 2048**3 / 1e9)
+
+
+def test_processor_time_is_of_one_thread():
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        assert measure.processor_clock() is time.process_time
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize(("used", "warned"), [(0.1, False), (1.7, True)])
+def test_a_busy_machine_is_warned_of(used, warned, monkeypatch):
+    computed = iter([100.0, 100.0 + 0.5 * used])  # seconds of all programs, half a second apart
+    monkeypatch.setattr(measure, "_processor_seconds", lambda: next(computed))
+    assert ("other programs use 1.7 of" in measure.describe_machine()) == warned
