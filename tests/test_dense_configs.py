@@ -8,6 +8,7 @@ import torch
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
+from scipy import stats
 
 from mae_bench.config.load import load_config
 from mae_bench.models import VisionTransformer
@@ -53,6 +54,44 @@ def test_parameters_of_vitdet(name):
         model = MODELS.build(cfg.model)
     count = sum(parameter.numel() for parameter in model.parameters())
     assert count == theirs + (64 * 64 - 197) * width
+
+
+# First weights of detectron2's heads, by its code: c2_xavier_fill is uniform with a bound of
+# sqrt(3 / fan in), c2_msra_fill normal with a variance of 2 / fan out.
+DETECTRON2_STARTS = {
+    "neck.1.lateral_convs.0.conv.weight": stats.uniform(-0.25, 0.5),  # of 48 channels
+    "neck.1.fpn_convs.3.conv.weight": stats.uniform(-(768**-0.5), 2 * 768**-0.5),
+    "rpn_head.rpn_conv.1.conv.weight": stats.norm(0, 0.01),
+    "rpn_head.rpn_reg.weight": stats.norm(0, 0.01),
+    "roi_head.bbox_head.shared_convs.2.conv.weight": stats.norm(0, (2 / 2304) ** 0.5),
+    "roi_head.bbox_head.shared_fcs.0.weight": stats.uniform(
+        -((3 / 12544) ** 0.5), 2 * (3 / 12544) ** 0.5
+    ),
+    "roi_head.bbox_head.fc_cls.weight": stats.norm(0, 0.01),
+    "roi_head.bbox_head.fc_reg.weight": stats.norm(0, 0.001),
+    "roi_head.mask_head.convs.0.conv.weight": stats.norm(0, (2 / 2304) ** 0.5),
+    "roi_head.mask_head.upsample.weight": stats.norm(0, (2 / 1024) ** 0.5),
+    "roi_head.mask_head.conv_logits.weight": stats.norm(0, 0.001),
+}
+
+
+def test_first_weights_of_the_detector():
+    """What the model draws, against detectron2's distributions; the backbone is a narrow one."""
+    cfg = load_config(DET / "mask_rcnn_vit_base_coco.py")
+    init_default_scope(cfg.default_scope)
+    torch.manual_seed(0)
+    cfg.model.backbone.update(arch=dict(embed_dim=48, depth=12, num_heads=2), img_size=64)
+    cfg.model.neck[0].update(embed_dim=48, norm_cfg=dict(type="GN", num_groups=4))
+    cfg.model.neck[1].in_channels = [48] * 4
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    drawn = dict(model.named_parameters())
+    for name, expected in DETECTRON2_STARTS.items():
+        values = drawn[name].detach().flatten()
+        sample = values[:: max(len(values) // 5000, 1)]
+        assert stats.kstest(sample, expected.cdf).pvalue > 0.001, name
+        bias = drawn.get(name.replace("weight", "bias"))
+        assert bias is None or not bias.any(), name
 
 
 @pytest.mark.parametrize("size", ["base", "large"])

@@ -9,7 +9,7 @@ Sources: Appendix A.5 follows Table 9: layer decay 0.75, drop path 0.1 (ViT-H: 0
 The command that the authors publish for ImageNet-1K differs, and may be what they used: lr 5e-4,
 optim_wrapper.paramwise_cfg.layer_decay=0.65 and model.train_cfg.augments.erase_prob=0.25; for ViT-L
 and ViT-H drop path 0.2 and 0.3. Proposals, not published: the base lr of Table 9, 100 epochs.
-configs/suite/inat_search.yaml searches both.
+configs/suite/table6_search.yaml searches both.
 UNKNOWN: lr and epochs, which the paper adjusted for each data set and does not print; whether its
 figure is of the val split (here), the only public labelled one.
 Layout of data/inat2017: docs/classification.md.

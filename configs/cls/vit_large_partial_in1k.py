@@ -9,7 +9,7 @@ curve is drawn, not printed. No block at all is linear probing, with its own rec
 vit_base_linear_in1k.py (73.5). Four blocks here; another number and another of the paper's
 lengths, 50, 100 and 200 epochs:
 --cfg-options model.backbone.trainable_blocks=0.5 train_cfg.max_epochs=200
-All of them: configs/suite/partial.yaml.
+All of them: configs/suite/figure9.yaml.
 
 Sources: Section 4.3 and Appendix A.1 (Table 9 but for the epochs, of which the best of the three
 counts for each number of blocks). What Table 9 does not say as in vit_base_finetune_in1k.py.

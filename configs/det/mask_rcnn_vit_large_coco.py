@@ -10,7 +10,7 @@ Sources: structure and schedule as in mask_rcnn_vit_base_coco.py, in four parts
 of six blocks.
 UNKNOWN: lr, weight decay, drop path and epochs, which the authors searched for this row and did
 not print. Those here are of MAE ViT-B, where the search starts that
-configs/suite/table4_large_search.yaml makes.
+configs/suite/table4_search.yaml makes.
 """
 
 from mmengine.config import read_base
