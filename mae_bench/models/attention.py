@@ -4,8 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import blockwise
-from .kernels.linear import Linear, linear
+from .kernels import blockwise
+from .kernels.linear import linear, project
+from .kernels.observers import transformed, untouched
 from .position import Grid, RelativePositionBias, decomposed_channels
 
 # Fewest tokens at which PyTorch's fused kernel wins on a CPU in float32. Measured forward and
@@ -33,6 +34,8 @@ def attend(
     fused = q.device.type != "cpu" or (
         q.dtype == torch.float32 and k.shape[-2] >= CPU_FUSED_MIN_TOKENS
     )
+    # Fused kernels have neither forward mode nor second derivatives.
+    fused = fused and (torch.compiler.is_compiling() or not transformed())
     if bias is not None:
         bias = bias.to(q.dtype)
     if fused:
@@ -99,8 +102,8 @@ class Attention(nn.Module):
     ) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.qkv = Linear(dim, 3 * dim)
-        self.proj = Linear(dim, dim)
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
         self.rel_pos_bias = rel_pos_bias
         self.rel_pos_h: nn.Parameter | None = None
         self.rel_pos_w: nn.Parameter | None = None
@@ -130,17 +133,24 @@ class Attention(nn.Module):
         if window is not None:
             assert grid is not None and num_queries is None, "windows are cut from a whole grid"
             return self._attend_windows(x, bias, grid, window)
-        batch, tokens, dim = x.shape
-        if num_queries is None or num_queries == tokens:
-            q, k, v = self._split(self.qkv(x))
+        if num_queries is None or num_queries == x.shape[1]:
+            q, k, v = self._split(project(self.qkv, x))
         else:
             assert bias is None and self.rel_pos_h is None, "a bias is made for all tokens"
-            weights, biases = (part.split([dim, 2 * dim]) for part in self.qkv.parameters())
-            q = linear(x[:, -num_queries:], weights[0], biases[0])
-            k, v = linear(x, weights[1], biases[1]).chunk(2, dim=2)
-            q, k, v = (self._by_head(part) for part in (q, k, v))
+            q, k, v = self._project_some(x, num_queries)
         out = self._attend(q, k, v, bias, grid)
-        return self.proj(out.transpose(1, 2).reshape(batch, -1, dim))
+        return project(self.proj, out.transpose(1, 2).flatten(2))
+
+    def _project_some(self, x: Tensor, num_queries: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries of the last tokens only, keys and values of all."""
+        if not untouched(self.qkv, nn.Linear):
+            q, k, v = self._split(self.qkv(x))
+            return q[:, :, -num_queries:], k, v
+        dim = x.shape[2]
+        weights, biases = (part.split([dim, 2 * dim]) for part in self.qkv.parameters())
+        q = linear(x[:, -num_queries:], weights[0], biases[0])
+        k, v = linear(x, weights[1], biases[1]).chunk(2, dim=2)
+        return self._by_head(q), self._by_head(k), self._by_head(v)
 
     def _split(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, N, 3 * dim) -> queries, keys and values, each (B, heads, N, d)."""
@@ -150,7 +160,7 @@ class Attention(nn.Module):
 
     def _by_head(self, x: Tensor) -> Tensor:
         """(B, N, dim) -> (B, heads, N, d)."""
-        return x.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+        return x.reshape(*x.shape[:2], self.num_heads, -1).transpose(1, 2)
 
     def _attend(
         self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, grid: Grid | None
@@ -163,14 +173,17 @@ class Attention(nn.Module):
     def _attend_windows(self, x: Tensor, bias: Tensor | None, grid: Grid, window: int) -> Tensor:
         """Attention in windows. Only what is in the grid is projected: padding is a fifth more
         tokens at 64x64 in windows of 14."""
-        if any(side % window for side in grid):
+        if not any(side % window for side in grid):
+            qkv, padded = partition_windows(project(self.qkv, x), grid, window)
+        elif untouched(self.qkv, nn.Linear):
             qkv, padded = partition_windows(linear(x, self.qkv.weight), grid, window)
             qkv += self.qkv.bias  # all that the projection of a padded token, a zero, has
         else:
-            qkv, padded = partition_windows(self.qkv(x), grid, window)
+            x, padded = partition_windows(x, grid, window)
+            qkv = self.qkv(x)
         out = self._attend(*self._split(qkv), bias, (window, window))
         out = out.transpose(1, 2).flatten(2)  # (B * windows, window ** 2, dim)
-        return self.proj(merge_windows(out, padded, grid, window))
+        return project(self.proj, merge_windows(out, padded, grid, window))
 
 
 def partition_windows(x: Tensor, grid: Grid, window: int) -> tuple[Tensor, Grid]:

@@ -8,7 +8,7 @@ from torch.utils.checkpoint import checkpoint
 from torchvision.ops import StochasticDepth
 
 from .attention import Attention
-from .kernels.linear import Linear
+from .kernels.linear import project
 from .position import Grid, RelativePositionBias
 
 LAYER_NORM_EPS = 1e-6
@@ -19,12 +19,12 @@ class Mlp(nn.Module):
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__()
-        self.fc1 = Linear(dim, hidden)
-        self.fc2 = Linear(hidden, dim)
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, dim)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, N, dim) -> (B, N, dim)."""
-        return self.fc2(F.gelu(self.fc1(x)))
+        return project(self.fc2, F.gelu(project(self.fc1, x)))
 
 
 class Block(nn.Module):

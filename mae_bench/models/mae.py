@@ -8,7 +8,7 @@ from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from ..registry import MODELS
-from .kernels.linear import Linear
+from .kernels.linear import project
 from .masking import SAMPLINGS, Masking, gather_tokens, sample_masking
 from .position import Grid, resize_position_table, sincos_position_table
 from .seeded_rows import SeededRows
@@ -46,7 +46,7 @@ class MAEDecoder(BaseModule):
     ) -> None:
         super().__init__()
         self.grid = grid
-        self.embed = Linear(encoder_dim, embed_dim)
+        self.embed = nn.Linear(encoder_dim, embed_dim)
         self.mask_token = nn.Parameter(torch.empty(1, 1, embed_dim)) if mask_tokens else None
         self.pos_embed = nn.Parameter(
             torch.cat([torch.zeros(1, 1, embed_dim), sincos_position_table(embed_dim, grid)], 1),
@@ -54,7 +54,7 @@ class MAEDecoder(BaseModule):
         )
         self.blocks = nn.ModuleList(Block(embed_dim, num_heads) for _ in range(depth))
         self.norm = nn.LayerNorm(embed_dim, eps=LAYER_NORM_EPS)
-        self.pred = Linear(embed_dim, out_dim)
+        self.pred = nn.Linear(embed_dim, out_dim)
         if self.mask_token is not None:
             nn.init.normal_(self.mask_token, std=0.02)
         self.apply(init_transformer)
@@ -76,11 +76,13 @@ class MAEDecoder(BaseModule):
             (B, M, out_dim), in the order of ``masking.masked``; (B, V + M, out_dim) with the
             visible ones, which come first.
         """
-        x = self.embed(encoded)
+        x = project(self.embed, encoded)
         order = masking.in_order()
         num_predicted = order.shape[1] if and_visible else masking.masked.shape[1]
         if self.mask_token is not None:
-            mask_tokens = self.mask_token.to(x.dtype).expand(len(x), masking.masked.shape[1], -1)
+            mask_tokens = self.mask_token.to(x.dtype).expand(
+                x.shape[0], masking.masked.shape[1], -1
+            )
             x = torch.cat([x, mask_tokens], dim=1)
         positions = resize_position_table(self.pos_embed, self.grid, grid)
         with_class_token = torch.cat([torch.zeros_like(order[:, :1]), order + 1], dim=1)
@@ -90,7 +92,7 @@ class MAEDecoder(BaseModule):
         for block in self.blocks[-1:]:
             # By place: what MMEngine wraps for activation checkpointing takes no keywords.
             x = block(x, None, None, num_predicted)
-        return self.pred(self.norm(x[:, -num_predicted:]))
+        return project(self.pred, self.norm(x[:, -num_predicted:]))
 
 
 @MODELS.register_module()
@@ -182,7 +184,7 @@ class MAE(BaseModel):
         if self.encoder_mask_token is not None:
             index = masking.in_order()
             token = self.encoder_mask_token.to(x.dtype)
-            x = torch.cat([x, token.expand(len(x), masking.masked.shape[1], -1)], dim=1)
+            x = torch.cat([x, token.expand(x.shape[0], masking.masked.shape[1], -1)], dim=1)
         x = x + gather_tokens(vit.patch_positions(grid), index)
         x = vit.prepend_class_token(x)
         for block in vit.blocks:

@@ -180,7 +180,7 @@ def decomposed_channels(
     y, x = torch.arange(rows, device=q.device), torch.arange(columns, device=q.device)
     by_row = resize_offset_table(table_h, rows)[y[:, None] - y + rows - 1]  # (H, H, d) [query, key]
     by_column = resize_offset_table(table_w, columns)[x[:, None] - x + columns - 1]
-    q = q.unflatten(2, grid)
+    q = q.reshape(*q.shape[:2], *grid, -1)
     extra_q = torch.cat(
         [
             torch.einsum("bnhwd,hkd->bnhwk", q, by_row.to(q.dtype)),

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ..registry import MODELS
 from .block import LAYER_NORM_EPS, Block, init_transformer
 from .kernels.linear import linear
+from .kernels.observers import any_module_hook, untouched
 from .position import Grid, RelativePositionBias, resize_position_table, sincos_position_table
 
 # Width, depth and heads. tiny and small: DeiT (Touvron et al. 2021, Table 1); base, large, huge:
@@ -30,6 +31,22 @@ SIZES = {
 
 REL_POS_BIASES = ("per_block", "shared", "decomposed")
 OUTPUTS = ("maps", "class_token", "mean", "tokens")
+
+
+def patch_grid(images: Tensor, patch_size: int) -> Grid:
+    """(rows, columns) of patches of images (B, C, H, W).
+
+    Raises:
+        ValueError: ``patch_size`` does not divide the image.
+    """
+    height, width = images.shape[2:]
+    p = patch_size
+    if height % p or width % p:
+        raise ValueError(
+            f"an input of {height}x{width} pixels cannot be cut into {p}x{p} patches: use a size "
+            f"that is a multiple of {p}, such as {max(height // p, 1) * p}x{max(width // p, 1) * p}"
+        )
+    return height // p, width // p
 
 
 def patchify(images: Tensor, patch_size: int) -> Tensor:
@@ -47,14 +64,10 @@ def patchify(images: Tensor, patch_size: int) -> Tensor:
     """
     batch, channels, height, width = images.shape
     p = patch_size
-    if height % p or width % p:
-        raise ValueError(
-            f"an input of {height}x{width} pixels cannot be cut into {p}x{p} patches: use a size "
-            f"that is a multiple of {p}, such as {max(height // p, 1) * p}x{max(width // p, 1) * p}"
-        )
+    patch_grid(images, p)
     # Channels last in a step of its own: then whole rows of a patch move, and both steps together
     # take half of the time of one.
-    x = images.contiguous(memory_format=torch.channels_last).permute(0, 2, 3, 1)
+    x = images.permute(0, 2, 3, 1).contiguous()
     x = x.reshape(batch, height // p, p, width // p, p * channels)
     return x.transpose(2, 3).reshape(batch, -1, p * p * channels)
 
@@ -69,17 +82,27 @@ def unpatchify(patches: Tensor, grid: Grid, patch_size: int) -> Tensor:
 
 
 class PatchEmbedding(nn.Module):
-    """Linear projection of patches. The weight keeps the convolution's shape of timm and MAE."""
+    """Linear projection of patches: a convolution as in timm and MAE, applied to any of them."""
 
     def __init__(self, patch_size: int, in_channels: int, embed_dim: int) -> None:
         super().__init__()
         self.patch_size = patch_size
         self.proj = nn.Conv2d(in_channels, embed_dim, patch_size, patch_size)
 
-    def forward(self, patches: Tensor) -> Tensor:
-        """(B, n, p * p * C) in :func:`patchify` order -> (B, n, D), any subset of the patches."""
-        weight = self.proj.weight.permute(0, 2, 3, 1).flatten(1)
-        return linear(patches, weight, self.proj.bias)
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (B, C, H, W), or any n of their patches (B, n, p * p * C) as :func:`patchify` cuts
+        them -> (B, n, D)."""
+        if untouched(self.proj, nn.Conv2d) and not any_module_hook():
+            patches = patchify(x, self.patch_size) if x.ndim == 4 else x
+            # The convolution as a product of matrices, its weight by rows of a patch.
+            return linear(patches, self.proj.weight.permute(0, 2, 3, 1).flatten(1), self.proj.bias)
+        if x.ndim == 4:
+            patch_grid(x, self.patch_size)
+            return self.proj(x).flatten(2).transpose(1, 2)
+        # each an image of its own
+        p = self.patch_size
+        images = x.reshape(-1, p, p, x.shape[2] // p**2).permute(0, 3, 1, 2)
+        return self.proj(images).reshape(*x.shape[:2], -1)
 
 
 @MODELS.register_module()
@@ -198,9 +221,10 @@ class VisionTransformer(BaseModule):
                 )
             )
         self.blocks = nn.ModuleList(blocks)
-        shared = rel_pos_bias == "shared"
-        self.rel_pos_bias = bias(None, class_token) if shared else None
-        self.rel_pos_bias_window = bias(window_size, False) if shared and window_size else None
+        # Tables that no block looks up would have no gradient.
+        windows = {block.window_size for block in blocks} if rel_pos_bias == "shared" else set()
+        self.rel_pos_bias = bias(None, class_token) if None in windows else None
+        self.rel_pos_bias_window = bias(window_size, False) if windows - {None} else None
 
         self.norm: nn.Module = nn.Identity()
         self.fc_norm: nn.Module = nn.Identity()
@@ -353,7 +377,7 @@ class VisionTransformer(BaseModule):
         tokens += [] if self.reg_token is None else [self.reg_token]
         if not tokens:
             return x
-        return torch.cat([*(t.to(x.dtype).expand(len(x), -1, -1) for t in tokens), x], dim=1)
+        return torch.cat([*(t.to(x.dtype).expand(x.shape[0], -1, -1) for t in tokens), x], dim=1)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Features of normalised images.
@@ -368,8 +392,8 @@ class VisionTransformer(BaseModule):
             ValueError: the patch size does not divide the image.
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            grid = (images.shape[2] // self.patch_size, images.shape[3] // self.patch_size)
-            x = self.patch_embed(patchify(images, self.patch_size))
+            grid = patch_grid(images, self.patch_size)
+            x = self.patch_embed(images)
             x = self.prepend_class_token(x + self.patch_positions(grid))
             # Tables that blocks share are looked up once: 0.8 GB at 64x64 tokens in float32.
             table, windows = self.rel_pos_bias, self.rel_pos_bias_window
@@ -381,7 +405,7 @@ class VisionTransformer(BaseModule):
                 x = block(x, grid, bias if block.window_size is None else window_bias)
                 if i in self.out_indices:
                     patches = x[:, self.num_prefix_tokens :]
-                    maps[i] = patches.transpose(1, 2).reshape(len(x), -1, *grid).contiguous()
+                    maps[i] = patches.transpose(1, 2).reshape(*x.shape[::2], *grid).contiguous()
             if self.output == "maps":
                 return tuple(maps[i] for i in self.out_indices)
             if self.output == "mean":

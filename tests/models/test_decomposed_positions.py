@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mae_bench.models.attention import CPU_FUSED_MIN_TOKENS, Attention
-from mae_bench.models.blockwise import BLOCK, MIN_TOKENS
+from mae_bench.models.kernels.blockwise import BLOCK, MIN_TOKENS
 from mae_bench.models.position import decomposed_channels, resize_offset_table
 from mae_bench.models.vit import Block, VisionTransformer
 

@@ -1,6 +1,5 @@
 """The run card: what a run really uses, printed before it starts and kept in its record."""
 
-import math
 from collections.abc import Callable
 from copy import deepcopy
 from typing import Any
@@ -15,7 +14,6 @@ from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from ...distributed import unwrap
-from ...models.kernels.linear import HAS_ONEDNN
 from ...registry import HOOKS
 
 
@@ -24,17 +22,10 @@ def _cpu_attention_flops(query, key, value, *args, out_shape=None, **kwargs) -> 
     return sdpa_flop_count(query, key, value)
 
 
-def _onednn_linear_flops(x, weight, *args, out_shape=None, **kwargs) -> int:
-    """Operations of oneDNN's linear layer, from the shapes (..., n) and (m, n)."""
-    return 2 * math.prod(x) * weight[0]
-
-
-# PyTorch counts its kernels for GPUs, but not these.
+# PyTorch counts its kernels for GPUs, but not this one.
 CPU_KERNELS: dict[Any, Callable[..., int]] = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _cpu_attention_flops,
 }
-if HAS_ONEDNN:
-    CPU_KERNELS[torch.ops.mkldnn._linear_pointwise] = _onednn_linear_flops
 
 
 def loaded_from(model: nn.Module) -> dict[str, str]:

@@ -3,11 +3,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mae_bench.models.kernels import linear as module
-from mae_bench.models.kernels.linear import Linear, linear
-from mae_bench.training.hooks.run_card import CPU_KERNELS
+from mae_bench.models.kernels.linear import linear, project
 
 BATCH, ROWS, IN, OUT = 4, 20, 96, 40
 
@@ -76,9 +76,11 @@ def test_no_gradient_that_nobody_wants(calls):
     assert len(calls) == 1 and x.grad is None and bias.grad is None
 
 
-@pytest.mark.parametrize("kind", ["float64", "bfloat16", "autocast", "meta", "small"])
+@pytest.mark.parametrize(
+    "kind", ["float64", "bfloat16", "autocast", "meta", "small", "subclass", "hook", "replaced"]
+)
 def test_all_else_goes_to_pytorch(kind, calls, monkeypatch):
-    layer = Linear(IN, OUT)
+    layer = nn.Linear(IN, OUT)
     x = operands()[0]
     if kind in ("float64", "bfloat16"):
         layer, x = layer.to(getattr(torch, kind)), x.to(getattr(torch, kind))
@@ -86,19 +88,77 @@ def test_all_else_goes_to_pytorch(kind, calls, monkeypatch):
         layer, x = layer.to("meta"), x.to("meta")
     if kind == "small":
         monkeypatch.setattr(module, "MIN_PRODUCTS", BATCH * ROWS * IN * OUT + 1)
+    if kind == "subclass":
+        x = x.as_subclass(type("Marked", (torch.Tensor,), {}))
+    if kind == "hook":
+        layer.register_forward_hook(lambda layer, inputs, output: None)
+    if kind == "replaced":
+        layer.forward = lambda x: F.linear(x, layer.weight, layer.bias)
     with torch.autocast("cpu", torch.bfloat16, enabled=kind == "autocast"):
-        out = layer(x)
+        out = project(layer, x)
         expected = F.linear(x, layer.weight, layer.bias)
     assert not calls
     assert out.dtype == expected.dtype
     assert kind == "meta" or torch.equal(out, expected)
 
 
+def test_layer_that_nobody_looks_at(calls):
+    layer, x = nn.Linear(IN, OUT), operands()[0]
+    torch.testing.assert_close(project(layer, x), F.linear(x, layer.weight, layer.bias))
+    assert len(calls) == 1
+
+
 def test_operations_are_counted(calls):
+    """Also where only the backward pass is looked at."""
     x, weight, bias, grad = operands()
     for tensor in (x, weight, bias):
         tensor.requires_grad_()
-    with FlopCounterMode(display=False, custom_mapping=CPU_KERNELS) as counter:
+    with FlopCounterMode(display=False) as counter:
         linear(x, weight, bias).backward(grad)
-    assert len(calls) == 2
     assert counter.get_total_flops() == 3 * 2 * BATCH * ROWS * IN * OUT
+    out = linear(x, weight, bias)
+    with FlopCounterMode(display=False) as counter:
+        out.backward(grad)
+    assert counter.get_total_flops() == 2 * 2 * BATCH * ROWS * IN * OUT
+    assert len(calls) == 1
+
+
+def test_second_derivatives(calls):
+    x, weight, bias, _ = (tensor.double().float().requires_grad_() for tensor in operands())
+
+    def hessian_product(function):
+        value = function(x, weight, bias).pow(3).sum()
+        first = torch.autograd.grad(value, (x, weight, bias), create_graph=True)
+        return torch.autograd.grad(sum(g.pow(2).sum() for g in first), (x, weight, bias))
+
+    for found, expected in zip(hessian_product(linear), hessian_product(F.linear), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-2)
+    assert calls
+
+
+def test_function_transforms(calls):
+    """Per-sample gradients, forward mode, and vectors of gradients at once."""
+    x, weight, _, _ = operands()
+
+    def loss(function):
+        return lambda weight, x: function(x, weight).pow(2).sum()
+
+    for transform in (
+        lambda f: torch.func.grad(f)(weight, x),
+        lambda f: torch.func.vmap(torch.func.grad(f), (None, 0))(weight, x),
+        lambda f: torch.func.jvp(f, (weight, x), (weight, x))[1],
+        lambda f: torch.func.hessian(f)(weight[:2], x[0, :2]),
+    ):
+        torch.testing.assert_close(
+            transform(loss(linear)), transform(loss(F.linear)), rtol=1e-4, atol=1e-2
+        )
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(x, x)
+        tangent = torch.autograd.forward_ad.unpack_dual(linear(dual, weight)).tangent
+    torch.testing.assert_close(tangent, F.linear(x, weight))
+    assert not calls
+    x.requires_grad_()
+    out = linear(x, weight)
+    vectors = torch.stack([out.detach(), 2 * out.detach()])
+    (batched,) = torch.autograd.grad(out, x, vectors, is_grads_batched=True)
+    torch.testing.assert_close(batched, vectors @ weight, rtol=1e-4, atol=1e-3)

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from mae_bench.models import blockwise
 from mae_bench.models.attention import Attention, attend
-from mae_bench.models.blockwise import BLOCK, MIN_TOKENS, attend_blockwise
+from mae_bench.models.kernels import blockwise
+from mae_bench.models.kernels.blockwise import BLOCK, MIN_TOKENS, attend_blockwise
 from mae_bench.models.position import RelativePositionBias
 
 GRID = (3, 4)
@@ -99,3 +99,25 @@ def test_no_logits_are_kept():
 def test_where_it_serves(dtype, tokens, served):
     q = torch.zeros(1, 1, tokens, 2, dtype=dtype)
     assert blockwise.serves(q, q) == served
+
+
+def test_second_derivatives(monkeypatch):
+    monkeypatch.setattr(blockwise, "BLOCK", 5)
+    q, k, v, bias, by_row, by_column = (tensor.detach() for tensor in inputs())
+    for tensor in (q, k, v, bias, by_row, by_column):
+        tensor.requires_grad_()
+    assert torch.autograd.gradgradcheck(attend_blockwise, (q, k, v, bias))
+    assert torch.autograd.gradgradcheck(attend_blockwise, (q, k, v, None, by_row, by_column))
+
+
+def test_transforms_take_the_formula():
+    """Forward mode has no blocks, and gives what finite differences give."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (1, 1, MIN_TOKENS, 3)
+    q, k, v, d = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(4))
+    bias = torch.randn(1, MIN_TOKENS, MIN_TOKENS, generator=generator, dtype=torch.float64)
+    bias.requires_grad_()
+    slope = torch.func.jvp(lambda x: attend(x, k, v, bias), (q,), (d,))[1]
+    step = 1e-6
+    expected = (attend(q + step * d, k, v, bias) - attend(q - step * d, k, v, bias)) / (2 * step)
+    torch.testing.assert_close(slope, expected, rtol=1e-6, atol=1e-8)

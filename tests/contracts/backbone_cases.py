@@ -1,0 +1,54 @@
+"""Small backbones of every registered class, for tests that all of them have to pass."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mae_bench.registry import MODELS
+
+SIDE = 32
+ARCH = dict(embed_dim=24, depth=2, num_heads=2)
+
+
+def vit(**options: Any) -> dict[str, Any]:
+    shared = dict(type="mae_bench.VisionTransformer", arch=ARCH, img_size=SIDE, patch_size=4)
+    return shared | options
+
+
+def timm(name: str, **options: Any) -> dict[str, Any]:
+    return dict(type="mae_bench.TimmBackbone", name=name) | options
+
+
+MAPS = dict(out_indices=[0, 1])
+PLAIN = dict(class_token=False, **MAPS)
+TIMM_VIT = dict(img_size=SIDE, model_kwargs=dict(patch_size=4))
+CASES = {
+    "vit-mean": vit(output="mean"),
+    "vit-class-token": vit(output="class_token", layer_scale_init=0.5),
+    "vit-maps-bias-per-block": vit(rel_pos_bias="per_block", **MAPS),
+    "vit-maps-shared-bias-windows": vit(rel_pos_bias="shared", window_size=3, **PLAIN),
+    "vit-maps-decomposed-windows": vit(
+        rel_pos_bias="decomposed", window_size=4, global_blocks=[1], **PLAIN
+    ),
+    "timm-vit-mean": timm("test_vit", output="mean", **TIMM_VIT),
+    "timm-vit-maps": timm("test_vit", out_indices=[1, 3], **TIMM_VIT),
+    "timm-resnet-maps": timm("test_resnet"),
+    "timm-convnext-mean": timm("test_convnext", output="mean"),
+}
+
+
+def build(name: str, **options: Any) -> nn.Module:
+    """A backbone in evaluation mode, every parameter of which has an effect."""
+    torch.manual_seed(0)
+    module = MODELS.build({**CASES[name], **options}).eval()
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
+    return module
+
+
+def images(count: int = 2, height: int = SIDE, width: int = SIDE, seed: int = 2) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(count, 3, height, width, generator=generator)
