@@ -33,7 +33,10 @@ WEIGHT_INITIALIZERS = _child(
 )
 DATASETS = _child(
     mmengine_registry.DATASETS,
+    "mae_bench.datasets.coco_instances",
+    "mae_bench.datasets.image_folders",
     "mae_bench.datasets.imagenet_s",
+    "mae_bench.datasets.images_and_masks",
     "mae_bench.datasets.inaturalist",
     "mae_bench.datasets.places",
     "mae_bench.datasets.robustness_sets",
@@ -43,6 +46,7 @@ TRANSFORMS = _child(
     "mae_bench.datasets.augmentation",
     "mae_bench.datasets.imagenet_s",
     "mae_bench.datasets.loading",
+    "mae_bench.datasets.masks",
     "mae_bench.openmmlab.large_scale_jitter",
     "mae_bench.openmmlab.mask_geometry",
     "mae_bench.openmmlab.seg_transforms",

@@ -19,13 +19,14 @@ from mmengine.config import read_base
 from mmengine.dataset import DefaultSampler, default_collate
 from mmengine.optim import OptimWrapper
 from mmengine.runner import TestLoop, ValLoop
-from mmpretrain.datasets import ImageNet, PackInputs
+from mmpretrain.datasets import PackInputs
 from mmpretrain.evaluation import Accuracy
 from mmpretrain.models import ClsDataPreprocessor, CrossEntropyLoss, ImageClassifier
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import CenterCrop, RandomHorizontalFlip, Resize
 
 from mae_bench.datasets.augmentation import SingleDrawCrop
+from mae_bench.datasets.image_folders import ImageNet1K
 from mae_bench.datasets.loading import LoadImageTensor
 from mae_bench.models import VisionTransformer
 from mae_bench.openmmlab.linear_probe import LinearProbeHead
@@ -82,7 +83,9 @@ train_dataloader = dict(
     drop_last=True,
     collate_fn=dict(type=default_collate),
     sampler=dict(type=DefaultSampler, shuffle=True),
-    dataset=dict(type=ImageNet, data_root="data/imagenet", split="train", pipeline=train_pipeline),
+    dataset=dict(
+        type=ImageNet1K, data_root="data/imagenet", split="train", pipeline=train_pipeline
+    ),
 )
 val_dataloader = dict(
     batch_size=512,
@@ -91,7 +94,7 @@ val_dataloader = dict(
     pin_memory=True,
     collate_fn=dict(type=default_collate),
     sampler=dict(type=DefaultSampler, shuffle=False),
-    dataset=dict(type=ImageNet, data_root="data/imagenet", split="val", pipeline=val_pipeline),
+    dataset=dict(type=ImageNet1K, data_root="data/imagenet", split="val", pipeline=val_pipeline),
 )
 test_dataloader = val_dataloader
 val_evaluator = dict(type=Accuracy, topk=(1, 5))

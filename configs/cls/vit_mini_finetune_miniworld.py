@@ -13,11 +13,13 @@ from mmengine.config import read_base
 from mmengine.dataset import DefaultSampler
 from mmengine.optim import OptimWrapper
 from mmengine.runner import ValLoop
-from mmpretrain.datasets import ImageNet, LoadImageFromFile, PackInputs, RandomResizedCrop
+from mmpretrain.datasets import PackInputs, RandomResizedCrop
 from mmpretrain.evaluation import Accuracy
 from mmpretrain.models import ClsDataPreprocessor, ImageClassifier, LabelSmoothLoss, LinearClsHead
 from torch.optim import AdamW
 
+from mae_bench.datasets.image_folders import ImageNet1K
+from mae_bench.datasets.loading import LoadImage
 from mae_bench.models import VisionTransformer
 from mae_bench.training import LayerDecayConstructor, ResumableEpochLoop, WarmupCosineLR
 from mae_bench.training.hooks import ExportCheckpoint
@@ -57,14 +59,14 @@ train_dataloader = dict(
     num_workers=0,
     sampler=dict(type=DefaultSampler, shuffle=True),
     dataset=dict(
-        type=ImageNet,
+        type=ImageNet1K,
         data_root="data/miniworld/imagenet",
         split="",
         data_prefix="train",
         ann_file="meta/train_500.txt",
         metainfo=dict(classes=classes),
         pipeline=[
-            dict(type=LoadImageFromFile),
+            dict(type=LoadImage),
             dict(
                 type=RandomResizedCrop,
                 scale=32,
@@ -80,13 +82,13 @@ val_dataloader = dict(
     num_workers=0,
     sampler=dict(type=DefaultSampler, shuffle=False),
     dataset=dict(
-        type=ImageNet,
+        type=ImageNet1K,
         data_root="data/miniworld/imagenet",
         split="",
         data_prefix="val",
         ann_file="meta/val.txt",
         metainfo=dict(classes=classes),
-        pipeline=[dict(type=LoadImageFromFile), dict(type=PackInputs)],
+        pipeline=[dict(type=LoadImage), dict(type=PackInputs)],
     ),
 )
 val_evaluator = dict(type=Accuracy, topk=(1,))

@@ -9,8 +9,9 @@ MiniWorld's own strengths, so the figure is a plain mean of errors and no mCE (M
 from mmengine.config import read_base
 from mmengine.dataset import DefaultSampler
 from mmengine.runner import TestLoop
-from mmpretrain.datasets import LoadImageFromFile, PackInputs
+from mmpretrain.datasets import PackInputs
 
+from mae_bench.datasets.loading import LoadImage
 from mae_bench.datasets.robustness_sets import ImageNetC
 from mae_bench.evaluation import CorruptionError
 
@@ -26,7 +27,7 @@ test_dataloader = dict(
         data_root="data/miniworld/imagenet-c",
         metainfo=dict(classes=classes),
         pipeline=[
-            dict(type=LoadImageFromFile),
+            dict(type=LoadImage),
             dict(type=PackInputs, meta_keys=("sample_idx", "img_path", "corruption", "severity")),
         ],
     ),

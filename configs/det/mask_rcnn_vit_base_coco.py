@@ -22,8 +22,6 @@ UNKNOWN: what the authors' searches of lr, weight decay, drop path and epochs fo
 their window size (14 or 16); whether taps have a norm. Batch here: 8 GPUs x 8.
 """
 
-from mmcv.transforms import LoadImageFromFile
-from mmdet.datasets import CocoDataset
 from mmdet.datasets.transforms import LoadAnnotations, PackDetInputs, RandomFlip
 from mmdet.models import (
     FPN,
@@ -47,6 +45,8 @@ from mmengine.optim import CosineAnnealingLR, LinearLR, OptimWrapper
 from mmengine.runner import TestLoop, ValLoop
 from torch.optim import AdamW
 
+from mae_bench.datasets.coco_instances import CocoInstances
+from mae_bench.datasets.loading import LoadImage
 from mae_bench.models import FeaturePyramidAdapter, VisionTransformer
 from mae_bench.openmmlab.coco_metric import FastCocoMetric
 from mae_bench.openmmlab.large_scale_jitter import FitToSquare, LargeScaleJitter
@@ -221,13 +221,13 @@ train_dataloader = dict(
     drop_last=True,
     sampler=dict(type=DefaultSampler, shuffle=True),
     dataset=dict(
-        type=CocoDataset,
+        type=CocoInstances,
         data_root="data/coco",
         ann_file="annotations/instances_train2017.json",
         data_prefix=dict(img="train2017"),
         filter_cfg=dict(filter_empty_gt=True),
         pipeline=[
-            dict(type=LoadImageFromFile),
+            dict(type=LoadImage),
             dict(type=LoadPolygons, with_bbox=True, with_mask=True),
             dict(type=LargeScaleJitter, size=size, ratio_range=(0.1, 2.0), pad=128),
             dict(type=RandomFlip, prob=0.5),
@@ -241,13 +241,13 @@ val_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type=DefaultSampler, shuffle=False),
     dataset=dict(
-        type=CocoDataset,
+        type=CocoInstances,
         data_root="data/coco",
         ann_file="annotations/instances_val2017.json",
         data_prefix=dict(img="val2017"),
         test_mode=True,
         pipeline=[
-            dict(type=LoadImageFromFile),
+            dict(type=LoadImage),
             dict(type=FitToSquare, size=size, pad=128),
             dict(type=LoadAnnotations, with_bbox=True, with_mask=True),
             dict(

@@ -13,8 +13,7 @@ anything to tap. The class token stays, since the pre-trained blocks attend to i
 have a handedness. The same for every initialisation.
 """
 
-from mmcv.transforms import LoadImageFromFile, RandomResize
-from mmdet.datasets import CocoDataset
+from mmcv.transforms import RandomResize
 from mmdet.datasets.transforms import (
     FilterAnnotations,
     LoadAnnotations,
@@ -48,6 +47,8 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import ValLoop
 from torch.optim import AdamW
 
+from mae_bench.datasets.coco_instances import CocoInstances
+from mae_bench.datasets.loading import LoadImage
 from mae_bench.models import FeaturePyramidAdapter, VisionTransformer
 from mae_bench.training import LayerDecayConstructor, ResumableEpochLoop, WarmupCosineLR
 from mae_bench.training.hooks import DrawPredictions, ExportCheckpoint
@@ -196,7 +197,7 @@ train_dataloader = dict(
     num_workers=0,
     sampler=dict(type=DefaultSampler, shuffle=True),
     dataset=dict(
-        type=CocoDataset,
+        type=CocoInstances,
         data_root="data/miniworld/coco",
         ann_file="annotations/instances_train2017.json",
         data_prefix=dict(img="train2017"),
@@ -204,7 +205,7 @@ train_dataloader = dict(
         indices=200,
         filter_cfg=dict(filter_empty_gt=True),
         pipeline=[
-            dict(type=LoadImageFromFile),
+            dict(type=LoadImage),
             dict(type=LoadAnnotations, with_bbox=True, with_mask=True),
             dict(
                 type=RandomResize,
@@ -225,14 +226,14 @@ val_dataloader = dict(
     num_workers=0,
     sampler=dict(type=DefaultSampler, shuffle=False),
     dataset=dict(
-        type=CocoDataset,
+        type=CocoInstances,
         data_root="data/miniworld/coco",
         ann_file="annotations/instances_val2017.json",
         data_prefix=dict(img="val2017"),
         metainfo=dict(classes=classes),
         test_mode=True,
         pipeline=[
-            dict(type=LoadImageFromFile),
+            dict(type=LoadImage),
             dict(type=Resize, scale=(size, size), keep_ratio=True),
             dict(type=LoadAnnotations, with_bbox=True, with_mask=True),
             dict(

@@ -19,8 +19,6 @@ padding here); objects narrower than a pixel in their file are left out (mmdet).
 Batch here: 8 GPUs x 8.
 """
 
-from mmcv.transforms import LoadImageFromFile
-from mmdet.datasets import CocoDataset
 from mmdet.datasets.transforms import LoadAnnotations, PackDetInputs, RandomFlip
 from mmdet.models import (
     CrossEntropyLoss,
@@ -44,6 +42,8 @@ from mmengine.runner import TestLoop, ValLoop
 from timm.layers import LayerNorm2d
 from torch.optim import AdamW
 
+from mae_bench.datasets.coco_instances import CocoInstances
+from mae_bench.datasets.loading import LoadImage
 from mae_bench.models import SimpleFeaturePyramid, VisionTransformer
 from mae_bench.openmmlab.cascade import OneMaskCascadeRoIHead
 from mae_bench.openmmlab.coco_metric import FastCocoMetric
@@ -262,13 +262,13 @@ train_dataloader = dict(
     drop_last=True,
     sampler=dict(type=DefaultSampler, shuffle=True),
     dataset=dict(
-        type=CocoDataset,
+        type=CocoInstances,
         data_root="data/coco",
         ann_file="annotations/instances_train2017.json",
         data_prefix=dict(img="train2017"),
         filter_cfg=dict(filter_empty_gt=True),
         pipeline=[
-            dict(type=LoadImageFromFile),
+            dict(type=LoadImage),
             dict(type=LoadPolygons, with_bbox=True, with_mask=True),
             dict(type=RandomFlip, prob=0.5),
             dict(type=LargeScaleJitter, size=size, ratio_range=(0.1, 2.0)),
@@ -282,13 +282,13 @@ val_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type=DefaultSampler, shuffle=False),
     dataset=dict(
-        type=CocoDataset,
+        type=CocoInstances,
         data_root="data/coco",
         ann_file="annotations/instances_val2017.json",
         data_prefix=dict(img="val2017"),
         test_mode=True,
         pipeline=[
-            dict(type=LoadImageFromFile),
+            dict(type=LoadImage),
             dict(type=FitToSquare, size=size),
             dict(type=LoadAnnotations, with_bbox=True, with_mask=True),
             dict(

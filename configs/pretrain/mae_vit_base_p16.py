@@ -25,10 +25,11 @@ mixed float16: `--amp float16`; `--amp` alone takes bfloat16 where the GPU has i
 from mmengine.config import read_base
 from mmengine.dataset import DefaultSampler, default_collate
 from mmengine.optim import OptimWrapper
-from mmpretrain.datasets import CustomDataset, PackInputs
+from mmpretrain.datasets import PackInputs
 from mmpretrain.models import ClsDataPreprocessor
 from torch.optim import AdamW
 
+from mae_bench.datasets.image_folders import ImageFolders
 from mae_bench.datasets.loading import LoadImageTensor, RandomResizedCropTensor
 from mae_bench.models import MAE, VisionTransformer
 from mae_bench.training import LayerDecayConstructor, ResumableEpochLoop, WarmupCosineLR
@@ -68,7 +69,7 @@ train_dataloader = dict(
     collate_fn=dict(type=default_collate),
     sampler=dict(type=DefaultSampler, shuffle=True),
     dataset=dict(
-        type=CustomDataset,
+        type=ImageFolders,
         data_root="data/imagenet",
         data_prefix="train",
         with_label=False,

@@ -11,10 +11,12 @@ here: width, depth, patch, decoder, base lr, batch, epochs. No flip: digits have
 from mmengine.config import read_base
 from mmengine.dataset import DefaultSampler
 from mmengine.optim import OptimWrapper
-from mmpretrain.datasets import CustomDataset, LoadImageFromFile, PackInputs, RandomResizedCrop
+from mmpretrain.datasets import PackInputs, RandomResizedCrop
 from mmpretrain.models import ClsDataPreprocessor
 from torch.optim import AdamW
 
+from mae_bench.datasets.image_folders import ImageFolders
+from mae_bench.datasets.loading import LoadImage
 from mae_bench.models import MAE, VisionTransformer
 from mae_bench.training import LayerDecayConstructor, ResumableEpochLoop, WarmupCosineLR
 from mae_bench.training.hooks import DrawReconstructions, ExportCheckpoint
@@ -50,12 +52,12 @@ train_dataloader = dict(
     drop_last=True,
     sampler=dict(type=DefaultSampler, shuffle=True),
     dataset=dict(
-        type=CustomDataset,
+        type=ImageFolders,
         data_root="data/miniworld/imagenet",
         data_prefix="train",
         with_label=False,
         pipeline=[
-            dict(type=LoadImageFromFile),
+            dict(type=LoadImage),
             dict(
                 type=RandomResizedCrop,
                 scale=32,

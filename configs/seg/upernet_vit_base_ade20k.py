@@ -23,20 +23,21 @@ UNKNOWN: what the authors' search of lr found for this row; their layer decay, d
 testing. Batch here: 8 GPUs x 2.
 """
 
-from mmcv.transforms import LoadImageFromFile, RandomFlip, RandomResize, Resize
+from mmcv.transforms import RandomFlip, RandomResize, Resize
 from mmengine.config import read_base
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 from mmengine.optim import OptimWrapper
 from mmengine.runner import TestLoop, ValLoop
-from mmseg.datasets import ADE20KDataset
-from mmseg.datasets.transforms import LoadAnnotations, PackSegInputs
+from mmseg.datasets.transforms import PackSegInputs
 from mmseg.evaluation import IoUMetric
 from mmseg.models import CrossEntropyLoss, EncoderDecoder, FCNHead, SegDataPreProcessor, UPerHead
 from torch.optim import AdamW
 
+from mae_bench.datasets.images_and_masks import ADE20K
+from mae_bench.datasets.loading import LoadImage
+from mae_bench.datasets.masks import LoadMask
 from mae_bench.models import FeaturePyramidAdapter, VisionTransformer
 from mae_bench.openmmlab.seg_transforms import (
-    FastLoadAnnotations,
     FastPhotoMetricDistortion,
     FastRandomCrop,
 )
@@ -116,12 +117,12 @@ train_dataloader = dict(
     pin_memory=True,
     sampler=dict(type=InfiniteSampler, shuffle=True),
     dataset=dict(
-        type=ADE20KDataset,
+        type=ADE20K,
         data_root="data/ade/ADEChallengeData2016",
         data_prefix=dict(img_path="images/training", seg_map_path="annotations/training"),
         pipeline=[
-            dict(type=LoadImageFromFile),
-            dict(type=FastLoadAnnotations),
+            dict(type=LoadImage),
+            dict(type=LoadMask),
             dict(type=RandomResize, scale=(2048, size), ratio_range=(0.5, 2.0), keep_ratio=True),
             dict(type=FastRandomCrop, crop_size=(size, size), cat_max_ratio=0.75),
             dict(type=RandomFlip, prob=0.5),
@@ -136,13 +137,13 @@ val_dataloader = dict(
     persistent_workers=True,
     sampler=dict(type=DefaultSampler, shuffle=False),
     dataset=dict(
-        type=ADE20KDataset,
+        type=ADE20K,
         data_root="data/ade/ADEChallengeData2016",
         data_prefix=dict(img_path="images/validation", seg_map_path="annotations/validation"),
         pipeline=[
-            dict(type=LoadImageFromFile),
+            dict(type=LoadImage),
             dict(type=Resize, scale=(2048, size), keep_ratio=True),
-            dict(type=LoadAnnotations, reduce_zero_label=True),
+            dict(type=LoadMask),
             dict(type=PackSegInputs),
         ],
     ),

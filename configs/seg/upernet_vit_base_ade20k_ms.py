@@ -28,11 +28,11 @@ test_dataloader = dict(
     collate_fn=dict(type=views_of_one_picture),
     sampler=dict(type=DefaultSampler, shuffle=False),
     dataset=dict(
-        type=ADE20KDataset,
+        type=ADE20K,
         data_root="data/ade/ADEChallengeData2016",
         data_prefix=dict(img_path="images/validation", seg_map_path="annotations/validation"),
         pipeline=[
-            dict(type=LoadImageFromFile),
+            dict(type=LoadImage),
             dict(
                 type=TestTimeAug,
                 transforms=[
@@ -45,7 +45,7 @@ test_dataloader = dict(
                         for ratio in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
                     ],
                     [dict(type=RandomFlip, prob=0.0), dict(type=RandomFlip, prob=1.0)],
-                    [dict(type=LoadAnnotations, reduce_zero_label=True)],
+                    [dict(type=LoadMask)],
                     [dict(type=PackSegInputs)],
                 ],
             ),

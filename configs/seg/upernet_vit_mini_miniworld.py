@@ -12,17 +12,19 @@ the first has hardly anything to tap. No flip: digits have a handedness. The sam
 initialisation.
 """
 
-from mmcv.transforms import LoadImageFromFile, RandomResize
+from mmcv.transforms import RandomResize
 from mmengine.config import read_base
 from mmengine.dataset import DefaultSampler
 from mmengine.optim import LinearLR, OptimWrapper, PolyLR
 from mmengine.runner import ValLoop
-from mmseg.datasets import BaseSegDataset
-from mmseg.datasets.transforms import LoadAnnotations, PackSegInputs, RandomCrop
+from mmseg.datasets.transforms import PackSegInputs, RandomCrop
 from mmseg.evaluation import IoUMetric
 from mmseg.models import CrossEntropyLoss, EncoderDecoder, FCNHead, SegDataPreProcessor, UPerHead
 from torch.optim import AdamW
 
+from mae_bench.datasets.images_and_masks import ImagesAndMasks
+from mae_bench.datasets.loading import LoadImage
+from mae_bench.datasets.masks import LoadMask
 from mae_bench.models import FeaturePyramidAdapter, VisionTransformer
 from mae_bench.training import LayerDecayConstructor, ResumableEpochLoop
 from mae_bench.training.hooks import DrawPredictions, ExportCheckpoint
@@ -118,17 +120,15 @@ train_dataloader = dict(
     drop_last=True,
     sampler=dict(type=DefaultSampler, shuffle=True),
     dataset=dict(
-        type=BaseSegDataset,
-        img_suffix=".jpg",
-        seg_map_suffix=".png",
+        type=ImagesAndMasks,
         reduce_zero_label=True,
         data_root="data/miniworld/ade20k",
         data_prefix=dict(img_path="images/training", seg_map_path="annotations/training"),
         metainfo=metainfo,
         indices=200,
         pipeline=[
-            dict(type=LoadImageFromFile),
-            dict(type=LoadAnnotations, reduce_zero_label=True),
+            dict(type=LoadImage),
+            dict(type=LoadMask),
             dict(type=RandomResize, scale=(size, size), ratio_range=(0.9, 1.2), keep_ratio=True),
             dict(type=RandomCrop, crop_size=(size, size), cat_max_ratio=1.0),
             dict(type=PackSegInputs),
@@ -140,16 +140,14 @@ val_dataloader = dict(
     num_workers=0,
     sampler=dict(type=DefaultSampler, shuffle=False),
     dataset=dict(
-        type=BaseSegDataset,
-        img_suffix=".jpg",
-        seg_map_suffix=".png",
+        type=ImagesAndMasks,
         reduce_zero_label=True,
         data_root="data/miniworld/ade20k",
         data_prefix=dict(img_path="images/validation", seg_map_path="annotations/validation"),
         metainfo=metainfo,
         pipeline=[
-            dict(type=LoadImageFromFile),
-            dict(type=LoadAnnotations, reduce_zero_label=True),
+            dict(type=LoadImage),
+            dict(type=LoadMask),
             dict(type=PackSegInputs),
         ],
     ),

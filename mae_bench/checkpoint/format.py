@@ -21,7 +21,7 @@ from .limits import check_header, check_tensors, check_unpacked
 
 FORMAT_VERSION = 2
 # What files of an earlier version leave out, and what they would say: all were trained so.
-ADDED: dict[int, dict[str, Any]] = {2: {"channel_order": "rgb"}}
+ADDED: dict[int, dict[str, Any]] = {2: {"channel_order": "rgb", "classes": None}}
 CHANNEL_ORDERS = ("rgb", "bgr", None)
 
 # One key only: safetensors writes several in arbitrary order, and equal checkpoints should have
@@ -60,6 +60,7 @@ class CheckpointMetadata:
         epochs: epochs of training; None where unknown.
         source: the foreign file it was converted from; None for one that was trained here.
         channel_order: of the input, ``"rgb"`` or ``"bgr"``; None where unknown.
+        classes: names by label, of a model that has a head for them.
         format_version: version of the format; not an argument.
 
     Raises:
@@ -77,6 +78,7 @@ class CheckpointMetadata:
     epochs: int | None = None
     source: CheckpointSource | None = None
     channel_order: str | None = "rgb"
+    classes: Sequence[str] | None = None
     format_version: int = field(default=FORMAT_VERSION, init=False)
 
     def __post_init__(self) -> None:
@@ -91,6 +93,8 @@ class CheckpointMetadata:
         object.__setattr__(self, "img_size", size)
         object.__setattr__(self, "mean", mean)
         object.__setattr__(self, "std", std)
+        if self.classes is not None:
+            object.__setattr__(self, "classes", [str(name) for name in self.classes])
         if len(mean) != len(std) or not std or min(std) < 1:
             raise ValueError(
                 f"mean={mean} and std={std} need one value per channel on the scale 0..255: "

@@ -42,6 +42,7 @@ def main() -> None:
     from mmengine.dist import is_main_process
 
     from ..config.load import load_config
+    from ..datasets.set_checks import training_folder
     from ..evaluation.robustness import RobustnessLoop
     from ..results.claim import claim_cells
     from ..results.robustness_page import print_table
@@ -56,6 +57,7 @@ def main() -> None:
     )
     cfg.launcher = args.launcher
     cfg.record_file = args.out
+    cfg.training_folder = training_folder(cfg)
     # A test has nothing to train with, even where it is the test of a training config.
     for key in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"):
         cfg[key] = None
@@ -67,8 +69,10 @@ def main() -> None:
             "model.pretrained=True"
         )
     cfg.cells = claim_cells(args.cell, cfg)
-    launch.check_data_folders(cfg)
+    launch.check_data_folders(cfg, ("test",))
     start = None if args.checkpoint is None else find_tested(cfg, args.checkpoint)
+    if start and start.checkpoint and start.checkpoint.stated:
+        cfg.trained_classes = start.checkpoint.stated.classes
     launch.check_record_file(cfg, start.sha256 if start else None)
     with launch.hold(cfg):
         runner = TrainRunner.from_cfg(cfg, start)

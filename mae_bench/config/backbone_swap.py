@@ -29,7 +29,9 @@ def argument_names(target: type) -> set[str]:
     """Names of a class's arguments, with those of its parents where it hands them on."""
     names: set[str] = set()
     for parent in target.__mro__[:-1]:
-        parameters = inspect.signature(vars(parent).get("__init__", object)).parameters
+        if "__init__" not in vars(parent):
+            continue
+        parameters = inspect.signature(vars(parent)["__init__"]).parameters
         names |= set(parameters)
         # What a class takes as **kwargs it hands to its parent.
         if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):

@@ -23,7 +23,12 @@ def set_at(node: Any, key: str, value: Any) -> None:
     """Set a dotted key; dicts that are missing on the way are made."""
     *parts, last = key.split(".")
     for part in parts:
-        node = node[int(part)] if isinstance(node, (list, tuple)) else node.setdefault(part, {})
+        if isinstance(node, (list, tuple)):
+            node = node[int(part)]
+            continue
+        if node.get(part) is None:
+            node[part] = {}  # a ConfigDict keeps a copy, so setdefault would give another one
+        node = node[part]
     if isinstance(node, list):
         node[int(last)] = value
     else:

@@ -6,14 +6,14 @@ import inspect
 from pathlib import Path
 from typing import Any
 
-from mmcv.transforms import LoadImageFromFile
 from mmengine.config import Config
 from mmengine.runner import Runner
 from torch.utils.data import DataLoader
 
 from ..config.backbone_swap import TYPE_KEY, argument_names, replace_class
+from ..datasets.own_data import settings_of
 from .derive import derive
-from .keys import LOADERS
+from .keys import LOADERS, set_at
 from .old_names import hint_for_old_name
 
 REQUIRED_KEYS = ("model", "work_dir", "default_scope")
@@ -33,7 +33,8 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Co
         FileNotFoundError: no such file.
         ValueError: a required key is missing; a top-level key looks like a misspelt one; an
             override names a key that neither stands in the config nor is an argument of the
-            class there; another class for the backbone does not fit (``backbone_swap.py``).
+            class there; another class for the backbone does not fit (``backbone_swap.py``);
+            or the folder of ``own_data`` is not understood (``datasets/own_data.py``).
     """
     path = Path(path)
     if not path.is_file():
@@ -57,22 +58,13 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Co
     for key in given:
         _check_override(cfg, key, path)
     cfg.merge_from_dict(given)
-    if overrides:
-        derive(cfg, before, set(overrides))
-    for loader in LOADERS:
-        _name_broken_images(cfg.get(loader))
+    own = settings_of(cfg)
+    for key, value in own.items():
+        if key not in given:
+            set_at(cfg, key, value)
+    if overrides or own:
+        derive(cfg, before, {*(overrides or {}), *own})
     return cfg
-
-
-def _name_broken_images(node: Any) -> None:
-    """Put our image loader, which names a file that it cannot decode, in place of mmcv's."""
-    if isinstance(node, dict):
-        if node.get("type") in (LoadImageFromFile, "LoadImageFromFile"):
-            node["type"] = "mae_bench.LoadImage"
-        node = list(node.values())
-    if isinstance(node, list):
-        for child in node:
-            _name_broken_images(child)
 
 
 def _suggestion(key: str, known: Any) -> str:

@@ -1,74 +1,88 @@
 """Reading images: fast, as tensors, and so that a broken file is named."""
 
-from pathlib import Path
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from mmcv.transforms import BaseTransform, LoadImageFromFile
-from torchvision.io import decode_image
+from mmengine import fileio
 from torchvision.transforms import RandomResizedCrop
 
 from ..registry import TRANSFORMS
-
-
-class BrokenImage(ValueError):
-    """A file that is there and cannot be decoded as an image."""
-
-    @classmethod
-    def at(cls, path: str | Path) -> "BrokenImage":
-        """The error for the file at ``path``, which it names."""
-        return cls(
-            f"{path}: cannot be decoded as an image; replace the file or take it out of the data"
-        )
+from .reading import BrokenImage, decode_array, decode_tensor
 
 
 @TRANSFORMS.register_module()
 class LoadImage(LoadImageFromFile):
-    """mmcv's loader, with a clear error for a file that is no image.
+    """mmcv's loader, through the one reading of :mod:`mae_bench.datasets.reading`.
 
-    The original says nothing of the file where it is empty (OpenCV's error) or where another
-    decoder than OpenCV fails. ``load_config`` puts this class in place of the original, so no
-    config has to name it.
+    A broken file is named, 16 bits are scaled, and formats that OpenCV does not know are read.
+    With another ``color_type`` or ``imdecode_backend`` than mmcv's defaults mmcv decodes.
+
+    A sample may have ``img_bytes``, the content of a file that lies in an archive;
+    ``exif_orientation``, False where its annotations lie over the image as stored; and ``height``
+    and ``width`` of its annotations, which the image has to have.
 
     Raises:
         FileNotFoundError: no such file.
-        BrokenImage: the file cannot be decoded.
+        BrokenImage: the file cannot be decoded, or is of another size than its annotations.
     """
 
     def transform(self, results: dict) -> dict | None:
         """Add ``img`` (H, W, 3) uint8 BGR and its shape to the sample."""
+        path = results["img_path"]
         try:
-            return super().transform(results)
-        except FileNotFoundError:
+            if self.color_type == "color" and self.imdecode_backend == "cv2":
+                content = results.get("img_bytes")
+                if content is None:
+                    content = fileio.get(path, backend_args=self.backend_args)
+                image = decode_array(content, path, results.get("exif_orientation", True))
+                results["img"] = image.astype(np.float32) if self.to_float32 else image
+                results["img_shape"] = results["ori_shape"] = image.shape[:2]
+            else:
+                super().transform(results)
+        except (FileNotFoundError, BrokenImage):
+            if self.ignore_empty:
+                return None
             raise
         except Exception as error:
-            raise BrokenImage.at(results["img_path"]) from error
+            raise BrokenImage.at(path) from error
+        _check_size(results)
+        return results
+
+
+def _check_size(results: dict) -> None:
+    found, stated = results["ori_shape"], (results.get("height"), results.get("width"))
+    if None in stated or found == stated:
+        return
+    what = f"is {found[1]}x{found[0]}, its annotations are for {stated[1]}x{stated[0]}"
+    if found == stated[::-1]:
+        what += " (turned by EXIF? see exif_orientation in docs/own_data.md)"
+    raise BrokenImage.at(results["img_path"], what)
 
 
 @TRANSFORMS.register_module()
 class LoadImageTensor(BaseTransform):
-    """Decode a JPEG, PNG, GIF or WebP file of the local disk into a tensor.
+    """Decode an image file of the local disk into a tensor.
 
     Then come :class:`RandomResizedCropTensor` or transforms of ``torchvision.transforms.v2``, which
     take the sample's dict as it is. Together that takes less than half the time of Pillow, for the
-    same pixels (docs/data_loading.md). As in torchvision's own pipelines, the orientation
-    that a camera noted in EXIF is not applied.
+    same pixels (docs/data_loading.md). A sample may have ``img_bytes``, as of :class:`LoadImage`.
+
+    Args:
+        exif_orientation: turn an image upright as the camera noted it in EXIF. Left out, as in
+            torchvision's own data sets and so in the authors' code, it is read as it is stored.
 
     Raises:
         FileNotFoundError: no such file.
         BrokenImage: the file cannot be decoded, or its end is missing.
     """
 
+    def __init__(self, exif_orientation: bool = False) -> None:
+        self.exif_orientation = exif_orientation
+
     def transform(self, results: dict) -> dict:
         """Add ``img`` (3, H, W) uint8 RGB and its shape to the sample."""
-        path = results["img_path"]
-        try:
-            image = decode_image(str(path), mode="RGB")
-        except RuntimeError as error:
-            if not Path(path).exists():
-                raise FileNotFoundError(f"{path}: no such image file") from None
-            raise BrokenImage.at(path) from error
+        image = decode_tensor(results["img_path"], results.get("img_bytes"), self.exif_orientation)
         results["img"] = image
         results["ori_shape"] = tuple(image.shape[1:])
         return results

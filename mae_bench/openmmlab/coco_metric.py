@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 from faster_coco_eval import COCO, COCOeval_faster, mask
 from mmdet.evaluation import CocoMetric
-from mmengine.fileio import load
+from mmengine.fileio import get_local_path, load
 from mmengine.logging import print_log
 
+from ..datasets.coco_file import read_coco
+from ..datasets.coco_instances import CocoByName
 from ..registry import METRICS
 
 KINDS = ("bbox", "segm")
@@ -92,7 +94,7 @@ class FastCocoMetric(CocoMetric):
         if format_only and outfile_prefix is None:
             raise ValueError("format_only=True needs outfile_prefix, where the files are written")
         super().__init__(
-            ann_file,
+            None,  # read below
             metrics,
             classwise,
             limits,
@@ -102,7 +104,14 @@ class FastCocoMetric(CocoMetric):
             outfile_prefix,
             **kwargs,
         )
-        if self._coco_api is not None and not format_only:
+        self.ann_file = ann_file
+        if ann_file is None:
+            return
+        with get_local_path(ann_file, backend_args=self.backend_args) as path:
+            file = read_coco(path, masks="segm" in metrics and not format_only)
+        file.findings.refuse(ann_file)
+        self._coco_api = CocoByName(file)
+        if not format_only:
             _check_objects(self._coco_api.dataset, str(ann_file))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
@@ -118,7 +127,7 @@ class FastCocoMetric(CocoMetric):
         with TemporaryDirectory() as folder:
             prefix = self.outfile_prefix or str(Path(folder, "found"))
             truth = COCO(self._annotations(results, prefix))
-            self.cat_ids = truth.getCatIds(catNms=self.dataset_meta["classes"])
+            self.cat_ids = self._category_ids(truth)
             files = self.results2json([found for _, found in results], prefix)
             if self.format_only:
                 print_log(f"wrote {', '.join(sorted({*files.values()}))}", logger="current")
@@ -147,6 +156,13 @@ class FastCocoMetric(CocoMetric):
                     print_log(f"{metric} mAP by class: {line}", logger="current")
         return statistics
 
+    def _category_ids(self, truth: COCO) -> list[int]:
+        """Ids by label; pycocotools would give them in the file's order."""
+        names = self.dataset_meta["classes"]
+        if self._coco_api is not None:
+            return self._coco_api.get_cat_ids(cat_names=names)
+        return truth.getCatIds(catNms=names)
+
     def _annotations(self, results: list, prefix: str) -> dict[str, Any]:
         """COCO's tables: those of the file, or made from what the data samples carry."""
         if self._coco_api is not None:
@@ -156,11 +172,15 @@ class FastCocoMetric(CocoMetric):
             _check_objects(tables, "the data samples")
         return tables
 
-    @staticmethod
-    def _images(truth: COCO, results: list) -> list[int]:
+    def _images(self, truth: COCO, results: list) -> list[int]:
         """Ids of the images that were run."""
-        listed = truth.getImgIds()
+        listed = set(truth.getImgIds())
         found = {int(prediction["img_id"]) for _, prediction in results}
+        if strange := found - listed:
+            raise ValueError(
+                f"{self.ann_file}: has no image {min(strange)}, which was run: set the evaluator's "
+                "ann_file to the one that the data set reads"
+            )
         if len(found) < len(listed):
             print_log(
                 f"evaluated on the {len(found)} images that were run, of {len(listed)} in the "

@@ -1,47 +1,15 @@
 """mmseg's transforms of training images with the same draws and pixels, in less time."""
 
-from typing import Any
-
 import cv2
-import mmcv
 import numpy as np
 from mmcv.transforms.utils import cache_randomness
-from mmengine import fileio
-from mmseg.datasets.transforms import LoadAnnotations, PhotoMetricDistortion, RandomCrop
+from mmseg.datasets.transforms import PhotoMetricDistortion, RandomCrop
 
 from ..registry import TRANSFORMS
 
 MAX_TRIES = 10  # mmseg's, of a crop that one class fills
 HUES = 180  # of OpenCV's 8-bit HSV
 LEVELS = np.arange(256, dtype=np.uint8)
-
-
-@TRANSFORMS.register_module()
-class FastLoadAnnotations(LoadAnnotations):
-    """mmseg's ``LoadAnnotations``, decoded by OpenCV and renumbered by one look-up.
-
-    Whether label 0 is ignored and all others count one less, the data set says.
-
-    Args:
-        imdecode_backend: of mmcv.
-        kwargs: others of mmseg's class.
-    """
-
-    def __init__(self, imdecode_backend: str = "cv2", **kwargs: Any) -> None:
-        super().__init__(imdecode_backend=imdecode_backend, **kwargs)
-
-    def _load_seg_map(self, results: dict) -> None:
-        content = fileio.get(results["seg_map_path"], backend_args=self.backend_args)
-        labels = mmcv.imfrombytes(content, flag="unchanged", backend=self.imdecode_backend)
-        table = LEVELS.copy()
-        if results["reduce_zero_label"]:
-            table -= 1  # and 0 becomes 255
-            table[255] = 255
-        renamed = table.copy()
-        for old, new in (results.get("label_map") or {}).items():
-            renamed[table == old] = new
-        results["gt_seg_map"] = cv2.LUT(labels.squeeze().astype(np.uint8), renamed)
-        results["seg_fields"].append("gt_seg_map")
 
 
 @TRANSFORMS.register_module()

@@ -1,7 +1,7 @@
 """From a checked config to a run: precision, sharding, and its work directory."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,8 +18,6 @@ from .resuming import RunIdentity
 from .runner import TrainRunner
 from .settings import is_free
 from .start import find_start
-
-LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 
 
 def use_mixed_precision(cfg: Config, dtype: str = "auto") -> None:
@@ -156,9 +154,13 @@ def hold(cfg: Config) -> Iterator[None]:
         yield
 
 
-def check_data_folders(cfg: Config) -> None:
-    """Raise FileNotFoundError where the folder of a data loader is missing, with the fix."""
-    for loader in LOADERS:
+def check_data_folders(cfg: Config, parts: Sequence[str] = ("train", "val")) -> None:
+    """Raise FileNotFoundError where the folder of a data loader is missing, with the fix.
+
+    Args:
+        parts: those whose data the run reads.
+    """
+    for loader in (f"{part}_dataloader" for part in parts):
         dataset = (cfg.get(loader) or {}).get("dataset") or {}
         while "dataset" in dataset:
             dataset = dataset["dataset"]

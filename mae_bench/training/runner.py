@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from .hooks import ExportCheckpoint, WriteRecord
+from .hooks.check_sets import CheckSets
 from .resuming import read_run
 from .sharding import GatherToValidate, keep_states_whole, shard_model
 from .start import Start
@@ -120,8 +121,9 @@ class TrainRunner(Runner):
             raise failure
 
     def register_hooks(self, *args: Any, **kwargs: Any) -> None:
-        """Register the config's hooks, and those that a sharded model needs."""
+        """Register the config's hooks, the check of the data, and what a sharded model needs."""
         super().register_hooks(*args, **kwargs)
+        self.register_hook(CheckSets())
         if self.fully_sharded:
             self.register_hook(GatherToValidate())
 

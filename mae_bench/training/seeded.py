@@ -14,7 +14,7 @@ from mmengine.registry import DATASETS as ALL_DATASETS
 from mmengine.structures import BaseDataElement
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, Sampler
 
-from ..datasets.loading import BrokenImage
+from ..datasets.reading import BrokenImage
 
 BROKEN_KEY = "broken_images"
 MAX_REPLACEMENTS = 10

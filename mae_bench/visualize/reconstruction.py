@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..datasets import reading
 from ..models.mae import MAE
 from ..models.masking import Masking, random_masking, sample_masking
 
@@ -22,7 +23,7 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Read a picture: (H, W, 3) uint8 RGB.
+    """Read a picture as pre-training does, not turned by EXIF: (H, W, 3) uint8 RGB.
 
     Raises:
         FileNotFoundError: no such file.
@@ -30,10 +31,7 @@ def read_image(path: str | Path) -> np.ndarray:
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"{path}: no such image file")
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise ValueError(f"{path}: cannot be read as an image")
-    return image[..., ::-1]
+    return reading.read_image(path, exif_orientation=False)[..., ::-1]
 
 
 def read_images(paths: Sequence[str | Path]) -> Tensor:

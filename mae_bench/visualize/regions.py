@@ -2,23 +2,31 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import cv2
 import numpy as np
+from matplotlib import get_data_path
+from PIL import Image, ImageDraw, ImageFont
 
 SIDE = 192  # least height of a drawn picture in pixels
 MARGIN = 18  # around it, so that a label fits beside an object at the edge
 LINE = 16  # height of a label
+FONT_SIZE = 11
 BACKGROUND = 250
 Rectangle = tuple[int, int, int, int]  # left, top, right, bottom
 
 
 @dataclass(frozen=True)
 class Region:
-    """An object: label, box (left, top, right, bottom) in pixels, mask (H, W) bool, BGR colour."""
+    """An object: label, box (left, top, right, bottom) in pixels, mask (H, W) bool, BGR colour.
+
+    One without a box is a name for the whole picture.
+    """
 
     label: str
-    box: tuple[float, float, float, float]
+    box: tuple[float, float, float, float] | None
     mask: np.ndarray | None
     colour: tuple[int, int, int]
 
@@ -39,8 +47,11 @@ def draw_regions(image: np.ndarray, regions: Sequence[Region]) -> np.ndarray:
     large = image.repeat(zoom, axis=0).repeat(zoom, axis=1)
     edges = ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0))
     canvas = np.ascontiguousarray(np.pad(large, edges, constant_values=BACKGROUND))
-    boxes: list[Rectangle] = []
+    boxes: list[Rectangle | None] = []
     for region in regions:
+        if region.box is None:
+            boxes.append(None)
+            continue
         left, top, right, bottom = (round(x * zoom) + MARGIN for x in region.box)
         boxes.append((left, top, right, bottom))
         if region.mask is None:
@@ -51,16 +62,20 @@ def draw_regions(image: np.ndarray, regions: Sequence[Region]) -> np.ndarray:
         for thickness, colour in ((4, (0, 0, 0)), (2, region.colour)):
             offset = (MARGIN, MARGIN)
             cv2.drawContours(canvas, contours, -1, colour, thickness, offset=offset)
-    taken = list(boxes)
+    taken = [box for box in boxes if box is not None]
     listed = []
     for region, box in zip(regions, boxes, strict=True):
-        place = _free_place(region.label, box, taken, canvas.shape)
+        place = None if box is None else _free_place(region.label, box, taken, canvas.shape)
         if place is None:
             listed.append(region)
         else:
             taken.append(place)
             _write(canvas, region, place)
     if listed:
+        missing = max(_width(region.label) for region in listed) + 4 - canvas.shape[1]
+        if missing > 0:
+            edges = ((0, 0), (0, missing), (0, 0))
+            canvas = np.pad(canvas, edges, constant_values=BACKGROUND)
         strip = np.full((LINE * len(listed), canvas.shape[1], 3), BACKGROUND, np.uint8)
         canvas = np.concatenate([canvas, strip])
         for index, region in enumerate(listed):
@@ -89,15 +104,20 @@ def _overlap(a: Rectangle, b: Rectangle) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
+@cache
+def _font() -> ImageFont.FreeTypeFont:
+    """One that has more than ASCII; OpenCV's writes ``???`` for all else."""
+    return ImageFont.truetype(Path(get_data_path(), "fonts/ttf/DejaVuSans.ttf"), FONT_SIZE)
+
+
 def _width(label: str) -> int:
-    return cv2.getTextSize(label, cv2.FONT_HERSHEY_SIMPLEX, 0.42, 1)[0][0] + 12
+    return round(_font().getlength(label)) + 12
 
 
 def _write(canvas: np.ndarray, region: Region, place: Rectangle) -> None:
     """White text on black, with a stripe in the object's colour."""
     left, top, right, bottom = place
-    cv2.rectangle(canvas, (left, top), (right - 1, bottom - 1), (0, 0, 0), -1)
+    image = Image.new("RGB", (right - left, bottom - top))
+    ImageDraw.Draw(image).text((8, LINE - 4), region.label, "white", _font(), anchor="ls")
+    canvas[top:bottom, left:right] = np.asarray(image)
     cv2.rectangle(canvas, (left, top), (left + 4, bottom - 1), region.colour, -1)
-    origin = (left + 8, bottom - 4)
-    white = (255, 255, 255)
-    cv2.putText(canvas, region.label, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.42, white, 1, cv2.LINE_AA)

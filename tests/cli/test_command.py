@@ -4,7 +4,7 @@ import cv2
 import pytest
 
 from mae_bench.cli.command import run_command
-from mae_bench.datasets.loading import BrokenImage
+from mae_bench.datasets.reading import BrokenImage
 
 
 def run(main, capsys) -> tuple[int, list[str]]:

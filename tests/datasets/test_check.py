@@ -1,197 +1,168 @@
-"""Each mistake in the data is named, with its fix."""
+"""The look over all data of a config: counts of published sets, memory, samples, no crash."""
 
-import json
-import shutil
+import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from mmengine.config import Config
+from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
 from PIL import Image
 
 from mae_bench.config.load import load_config
-from mae_bench.datasets.check import COUNTS, check_data
+from mae_bench.datasets import check
+from mae_bench.datasets.check import check_data
+from mae_bench.datasets.coco_instances import CocoInstances
+from mae_bench.datasets.file_checks import Memory, default_memory, look_at_all
+from mae_bench.datasets.findings import Findings
+from mae_bench.datasets.image_folders import ImageNet1K
+from mae_bench.datasets.imagenet_variants import imagenet_classes
+from mae_bench.datasets.images_and_masks import ADE20K
+from mae_bench.datasets.published_counts import COUNTS, published_split
 
 ROOT = Path(__file__).parents[2]
+PRETRAIN = ROOT / "configs/pretrain/mae_vit_base_p16.py"
+CLASSIFICATION = ROOT / "configs/cls/vit_base_finetune_in1k.py"
 DETECTION = ROOT / "configs/det/mask_rcnn_vit_base_coco.py"
 SEGMENTATION = ROOT / "configs/seg/upernet_vit_base_ade20k.py"
-CLASSIFICATION = ROOT / "configs/cls/vit_base_finetune_in1k.py"
+ROBUSTNESS = ROOT / "configs/cls/vit_base_robustness_in1k.py"
 
 
-@pytest.fixture(autouse=True)
-def small_releases(monkeypatch):
-    """Two pictures are what the published sets have."""
-    monkeypatch.setattr("mae_bench.datasets.check.COUNTS", dict.fromkeys(COUNTS, 2))
+def of(kind, **attributes):
+    """An instance as far as its count is asked for."""
+    dataset = kind.__new__(kind)
+    dataset._indices = None
+    dataset._fully_initialized = True
+    for name, value in attributes.items():
+        setattr(dataset, name, value)
+    return dataset
 
 
-def coco(root: Path, **changes: Any) -> Config:
-    """A right COCO in which the first annotation of the validation set is changed."""
-    cfg = load_config(DETECTION)
-    names = cfg.val_dataloader.dataset.type
-    from mmengine.config.lazy import LazyObject
-
-    dataset = names.build() if isinstance(names, LazyObject) else names
-    for split in ("train2017", "val2017"):
-        (root / split).mkdir(parents=True)
-        images, annotations = [], []
-        for i in (1, 2):
-            Image.new("RGB", (40, 30)).save(root / split / f"{i}.jpg")
-            images.append(dict(id=i, width=40, height=30, file_name=f"{i}.jpg"))
-            annotations.append(
-                dict(
-                    id=i,
-                    image_id=i,
-                    category_id=1,
-                    bbox=[1, 1, 39, 29],
-                    segmentation=dict(size=[30, 40], counts=[0, 1200]),
-                    area=1200,
-                    iscrowd=0,
-                )
-            )
-        if split == "val2017":
-            annotations[0].update(changes)
-        data = dict(
-            images=images,
-            annotations=annotations,
-            categories=[
-                dict(id=i + 1, name=name) for i, name in enumerate(dataset.METAINFO["classes"])
-            ],
-        )
-        (root / "annotations").mkdir(exist_ok=True)
-        (root / f"annotations/instances_{split}.json").write_text(json.dumps(data))
-    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
-        loader.dataset.data_root = str(root)
-    for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
-        evaluator.ann_file = str(root / "annotations/instances_val2017.json")
-    return cfg
+def test_which_sets_are_published():
+    coco = dict(_metainfo=CocoInstances.METAINFO, ann_file="x/instances_train2017.json")
+    assert published_split(of(CocoInstances, **coco)) == ("COCO", "train2017")
+    own = dict(coco, _metainfo=dict(classes=("cat", "dog")))
+    assert published_split(of(CocoInstances, **own)) is None
+    assert published_split(of(CocoInstances, **dict(coco, _indices=5))) is None
+    ade = dict(_metainfo=ADE20K.METAINFO, data_prefix=dict(img_path="x/images/validation"))
+    ade["_metainfo"] = {**ADE20K.METAINFO, "classes": tuple(ADE20K.METAINFO["classes"])}
+    assert published_split(of(ADE20K, **ade)) == ("ADE20K", "validation")
+    imagenet = dict(
+        _metainfo=dict(classes=tuple(IMAGENET_CATEGORIES)),
+        ann_file="",
+        with_label=True,
+        data_prefix=dict(img_path="data/imagenet/train"),
+    )
+    assert published_split(of(ImageNet1K, **imagenet)) == ("ImageNet", "train")
+    assert published_split(of(ImageNet1K, **dict(imagenet, ann_file="x/mine.txt"))) is None
 
 
-def the_problem(cfg: Config) -> str:
-    _, problems = check_data(cfg)
-    assert len(problems) == 1, problems
-    return problems[0]
+class Listed(list):
+    """A data set of which a filter has left out some."""
+
+    def __init__(self, root: Path, count: int) -> None:
+        self.data_root, self.listed_images = str(root), count
 
 
-def test_right_data_passes(tmp_path):
-    summary, problems = check_data(coco(tmp_path))
-    assert problems == []
-    assert [line.split(":")[0] for line in summary] == [
-        "train_dataloader.dataset",
-        "val_dataloader.dataset",
-    ]
+def test_count_of_a_published_set(monkeypatch, tmp_path):
+    monkeypatch.setattr(check, "published_split", lambda dataset: ("COCO", "val2017"))
+    for count, problems in ((5_000, 0), (4_999, 1)):
+        found = Findings()
+        check._check_count(Listed(tmp_path, count), found)
+        assert len(found.problems) == problems
+    assert "4,999 images, the published COCO has 5,000: unpack" in found.problems[0]
+    assert COUNTS["ImageNet", "train"] == 1_281_167
+
+
+def broken_files(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    for i in range(10):
+        Image.fromarray(np.full((20, 24, 3), i, np.uint8)).save(folder / f"{i}.jpg")
+    (folder / "1.jpg").write_bytes(b"")
+    (folder / "2.jpg").write_bytes((folder / "3.jpg").read_bytes()[:-30])
+    (folder / "4.jpg").write_text("<html>not found</html>")
+
+
+def test_pretraining_images_are_looked_at(tmp_path):
+    broken_files(tmp_path / "train/a")
+    cfg = load_config(
+        PRETRAIN,
+        {"train_dataloader.dataset.data_root": str(tmp_path), "train_dataloader.batch_size": 2},
+    )
+    lines, findings = check_data(cfg)
+    assert lines == [f"train_dataloader.dataset: {tmp_path}, 10 images"]
+    assert len(findings.problems) == 1
+    line = findings.problems[0]
+    assert "3 images cannot be used" in line
+    assert all(f"{name}.jpg: cannot be decoded" in line for name in (1, 2, 4))
+    # a sample of two looks at the first and the sixth
+    assert not check_data(cfg, sample=2)[1].problems
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("config", "words"),
     [
-        (
-            dict(bbox=[30, 1, 20, 5]),
-            "1 annotations lie outside of their picture (annotation 1, box",
-        ),
-        (dict(bbox=[-3, 1, 20, 5]), "outside of their picture"),
-        (dict(segmentation=dict(size=[40, 30], counts=[0, 1200])), "mask 30x40 in 40x30"),
-        (dict(image_id=77), "annotation 1 of picture 77"),
+        (PRETRAIN, "no images"),
+        (CLASSIFICATION, "no such folder"),
+        (DETECTION, "no such file: unpack the archive of the annotations"),
+        (SEGMENTATION, "no such folder"),
+        (ROBUSTNESS, "no robustness set found"),
     ],
 )
-def test_annotations(changes, words, tmp_path):
-    problem = the_problem(coco(tmp_path, **changes))
-    assert words in problem
-    assert "correct or remove them" in problem and problem.startswith("val_dataloader")
+def test_an_empty_folder(config, words, tmp_path):
+    (tmp_path / "train").mkdir()
+    cfg = load_config(config)
+    for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        if "dataset" in (cfg.get(loader) or {}):
+            cfg[loader].dataset.data_root = str(tmp_path)
+    lines, findings = check_data(cfg)
+    assert findings.problems and all("Traceback" not in line for line in findings.problems)
+    assert any(words in line for line in findings.problems), findings
 
 
-def test_missing_folders_and_files(tmp_path):
-    cfg = coco(tmp_path)
-    (tmp_path / "annotations/instances_val2017.json").unlink()
-    assert "instances_val2017.json: no such file: unpack" in the_problem(cfg)
-    (tmp_path / "annotations/instances_val2017.json").write_text("[]")
-    assert "no annotation file of COCO" in the_problem(cfg)
-    shutil.rmtree(tmp_path)
-    _, problems = check_data(cfg)
-    assert all("no such folder: put or link the data there" in problem for problem in problems)
+def test_an_incomplete_robustness_set(tmp_path):
+    folder = tmp_path / "imagenet-a" / imagenet_classes()[6]  # of the 200
+    folder.mkdir(parents=True)
+    Image.new("RGB", (30, 30)).save(folder / "a.jpg")
+    Image.new("RGB", (30, 30)).save(folder / "b.jpg")
+    (folder / "b.jpg").write_bytes((folder / "b.jpg").read_bytes()[:100])
+    cfg = load_config(ROBUSTNESS, {"test_dataloader.dataset.data_root": str(tmp_path)})
+    cfg.train_dataloader = cfg.val_dataloader = None
+    _, findings = check_data(cfg)
+    assert any("2 images, the published set has 7,500" in line for line in findings.problems)
+    assert any("b.jpg: cannot be decoded" in line for line in findings.problems)
+    assert any("imagenet_sketch: no folder" in line for line in findings.remarks)
 
 
-def test_evaluator_of_another_file(tmp_path):
-    cfg = coco(tmp_path)
-    cfg.test_evaluator = None
-    cfg.val_evaluator.ann_file = "data/coco/annotations/instances_val2017.json"
-    problem = the_problem(cfg)
-    assert problem.startswith(
-        "val_evaluator.ann_file: data/coco/annotations/instances_val2017.json"
-    )
-    assert f"reads, {tmp_path}/annotations/instances_val2017.json: set it to" in problem
+def test_verdicts_are_remembered_until_a_file_changes(tmp_path, monkeypatch):
+    broken_files(tmp_path / "a")
+    wanted = [(str(path), "tensor") for path in sorted((tmp_path / "a").iterdir())]
+    memory = Memory(tmp_path / "cache/seen.sqlite")
+    fresh = list(look_at_all(wanted, memory))
+    assert [("error" in verdict) for verdict in fresh] == [i in (1, 2, 4) for i in range(10)]
+    looked = []
+    from mae_bench.datasets import file_checks
+
+    look = file_checks.look
+    monkeypatch.setattr(file_checks, "look", lambda *a: looked.append(a) or look(*a))
+    again = list(look_at_all(wanted, Memory(tmp_path / "cache/seen.sqlite")))
+    assert [v.keys() for v in again] == [v.keys() for v in fresh]
+    assert sorted(Path(path).stem for path, _ in looked) == ["1", "2", "4"]  # never the broken
+    looked.clear()
+    target = tmp_path / "a/7.jpg"
+    status = target.stat()
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    list(look_at_all(wanted, Memory(tmp_path / "cache/seen.sqlite")))
+    assert "7" in {Path(path).stem for path, _ in looked}
+    # another way of reading is another question
+    looked.clear()
+    list(look_at_all([(str(target), "array")], Memory(tmp_path / "cache/seen.sqlite")))
+    assert len(looked) == 1
 
 
-def test_pictures(tmp_path):
-    cfg = coco(tmp_path)
-    picture = tmp_path / "val2017/1.jpg"
-    Image.new("RGB", (30, 40)).save(picture)
-    assert "1.jpg is 30x40, the annotation file says 40x30" in the_problem(cfg)
-    picture.write_text("no picture")
-    assert "1 pictures cannot be decoded" in the_problem(cfg)
-    picture.unlink()
-    assert "1 pictures are listed and not on disk" in the_problem(cfg)
-
-
-def test_categories_and_counts(tmp_path, monkeypatch):
-    cfg = coco(tmp_path)
-    cfg.val_dataloader.dataset.metainfo = dict(classes=("person", "unicorn"))
-    cfg.test_dataloader = None
-    assert "lacks 1 of the config's 2 categories, first 'unicorn'" in the_problem(cfg)
-    del cfg.val_dataloader.dataset["metainfo"]
-    monkeypatch.setitem(COUNTS, ("CocoDataset", "val2017"), 5_000)
-    monkeypatch.setattr(
-        "mae_bench.datasets.check.COUNTS", {**COUNTS, ("CocoDataset", "train2017"): 2}
-    )
-    assert "2 pictures, the published data set has 5,000" in the_problem(cfg)
-
-
-def ade20k(root: Path) -> Config:
-    cfg = load_config(SEGMENTATION)
-    for split in ("training", "validation"):
-        for folder in ("images", "annotations"):
-            (root / folder / split).mkdir(parents=True)
-        for i in (1, 2):
-            Image.new("RGB", (40, 30)).save(root / f"images/{split}/{i}.jpg")
-            Image.new("L", (40, 30), 150).save(root / f"annotations/{split}/{i}.png")
-    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
-        loader.dataset.data_root = str(root)
-    return cfg
-
-
-def test_masks(tmp_path):
-    cfg = ade20k(tmp_path)
-    assert check_data(cfg)[1] == []
-    mask = tmp_path / "annotations/validation/2.png"
-    Image.new("L", (30, 40)).save(mask)
-    assert "2.png is 30x40, its picture 40x30" in the_problem(cfg)
-    Image.fromarray(np.full((30, 40), 151, np.uint8)).save(mask)
-    assert "labels beyond the 150 classes" in the_problem(cfg)
-    mask.unlink()
-    assert "1 pictures have no mask" in the_problem(cfg)
-    shutil.rmtree(tmp_path / "annotations/validation")
-    assert "annotations/validation: no such folder" in the_problem(cfg)
-
-
-def test_classification(tmp_path):
-    cfg = load_config(CLASSIFICATION)
-    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
-        loader.dataset.update(data_root=str(tmp_path), metainfo=dict(classes=["a", "b"]))
-    cfg.model.head.num_classes = 2
-    for split in ("train", "val"):
-        for name in ("n01440764", "n01443537"):
-            (tmp_path / split / name).mkdir(parents=True)
-            Image.new("RGB", (40, 30)).save(tmp_path / split / name / "0.JPEG")
-    assert check_data(cfg)[1] == []
-    cfg.model.head.num_classes = 1
-    assert all("labels reach 1, model.head.num_classes is 1" in x for x in check_data(cfg)[1])
-    cfg.model.head.num_classes = 3
-    assert all("2 classes have pictures" in problem for problem in check_data(cfg)[1])
-    cfg.model.head.num_classes = 2
-    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
-        del loader.dataset["metainfo"]
-    assert all(
-        "2) doesn't match the number of specified classes (1000)" in x for x in check_data(cfg)[1]
-    )
-    shutil.rmtree(tmp_path)
-    assert all("no such folder" in problem for problem in check_data(cfg)[1])
+def test_a_memory_that_cannot_be_written_is_done_without(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert default_memory() == tmp_path / "mae_bench/seen_files.sqlite"
+    (tmp_path / "file").write_text("no folder")
+    memory = Memory(tmp_path / "file/seen.sqlite")
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    assert list(look_at_all([(str(tmp_path / "a.png"), "array")], memory))[0]["size"] == (4, 4)

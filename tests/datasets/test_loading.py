@@ -6,17 +6,17 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
 from mae_bench.datasets.loading import (
-    BrokenImage,
     LoadImage,
     LoadImageTensor,
     RandomResizedCropTensor,
     TensorToArray,
 )
+from mae_bench.datasets.reading import BrokenImage, is_image, read_image, stored_size, turned
 
 
 def test_an_image_is_read_as_by_mmcv(tmp_path):
@@ -116,3 +116,119 @@ def test_broken_tensor(photograph, tmp_path, damage):
 def test_missing_tensor(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"absent.JPEG: no such image file"):
         LoadImageTensor()(dict(img_path=str(tmp_path / "absent.JPEG")))
+
+
+def read_both(path: Path, exif: bool) -> tuple[np.ndarray, np.ndarray]:
+    """(H, W, 3) RGB as both loaders give it."""
+    array = LoadImage()(dict(img_path=str(path), exif_orientation=exif))["img"][..., ::-1]
+    tensor = LoadImageTensor(exif_orientation=exif)(dict(img_path=str(path)))["img"]
+    return array, tensor.permute(1, 2, 0).numpy()
+
+
+@pytest.fixture
+def slope() -> np.ndarray:
+    """(20, 30, 3) uint8 RGB, different wherever one looks."""
+    y, x = np.mgrid[:20, :30]
+    return np.stack([8 * x, 12 * y, 4 * (x + y)], axis=-1).astype(np.uint8)
+
+
+@pytest.mark.parametrize("grey", [False, True])
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_sixteen_bits_are_scaled(tmp_path, slope, suffix, grey):
+    # As a camera's file has it: the upper byte is the 8-bit image.
+    eight = slope[..., 0] if grey else slope
+    path = tmp_path / f"deep.{suffix}"
+    if suffix == "tif":
+        if not grey:
+            pytest.skip("Pillow reads no TIFF of three times 16 bits")
+        Image.fromarray(eight.astype(np.uint16) * 256 + 200).save(path)
+    else:
+        cv2.imwrite(
+            str(path),
+            eight[..., ::-1].astype(np.uint16) * 256 + 200
+            if not grey
+            else eight.astype(np.uint16) * 256 + 200,
+        )
+    expected = np.stack([eight] * 3, axis=-1) if grey else eight
+    for found in read_both(path, exif=True):
+        assert found.dtype == np.uint8
+        assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("name", ["moving.gif", "moving.JPEG", "moving.webp", "moving.png"])
+def test_the_first_frame_of_an_animation(tmp_path, slope, name):
+    frames = [Image.fromarray(slope), Image.fromarray(255 - slope)]
+    kind = {"moving.webp": "WEBP", "moving.png": "PNG"}.get(name, "GIF")
+    options = dict(lossless=True) if kind == "WEBP" else {}
+    frames[0].save(tmp_path / name, kind, save_all=True, append_images=frames[1:], **options)
+    expected = np.asarray(Image.open(tmp_path / name).convert("RGB"))
+    for found in read_both(tmp_path / name, exif=False):
+        assert np.array_equal(found, expected)
+
+
+@pytest.mark.parametrize("suffix", ["bmp", "tif", "webp", "ppm", "png"])
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_other_formats_are_those_of_pillow(tmp_path, slope, suffix, mode):
+    path = tmp_path / f"a.{suffix.upper()}"
+    Image.fromarray(slope).convert(mode).save(
+        path, **(dict(lossless=True) if suffix == "webp" else {})
+    )
+    assert is_image(path.name)
+    for found in read_both(path, exif=True):
+        assert np.array_equal(found, np.asarray(Image.open(path).convert("RGB")))
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif"])
+@pytest.mark.parametrize("value", [*range(1, 9), 0, 99])
+def test_orientation(tmp_path, slope, suffix, value):
+    exif = Image.Exif()
+    exif[274] = value
+    path = tmp_path / f"phone.{suffix}"
+    options = dict(lossless=True) if suffix == "webp" else dict(quality=95)
+    Image.fromarray(slope).save(path, exif=exif, **options)
+    stored = np.asarray(Image.open(path).convert("RGB")).astype(int)
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(path)).convert("RGB")).astype(int)
+    for turn, expected in ((False, stored), (True, upright)):
+        for found in read_both(path, turn):
+            assert found.shape == expected.shape
+            assert abs(found - expected).max() <= 3
+    size, by = stored_size(path)
+    assert size == stored.shape[1::-1] and turned(size, by) == upright.shape[1::-1]
+
+
+def test_size_of_the_annotations(tmp_path, slope):
+    Image.fromarray(slope).save(tmp_path / "a.png")
+    sample = dict(img_path=str(tmp_path / "a.png"), height=20, width=30)
+    assert LoadImage()(dict(sample))["ori_shape"] == (20, 30)
+    for wrong, words in (
+        (dict(height=21), "is 30x20, its annotations are for 30x21; replace"),
+        (dict(height=30, width=20), "for 20x30 .turned by EXIF. see exif_orientation"),
+    ):
+        with pytest.raises(BrokenImage, match=words):
+            LoadImage()({**sample, **wrong})
+
+
+@pytest.mark.parametrize("loader", [LoadImage, LoadImageTensor])
+def test_a_file_in_an_archive(tmp_path, slope, loader):
+    Image.fromarray(slope).save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    from_bytes = loader()(dict(img_path="a.tar/a.png", img_bytes=content))["img"]
+    from_file = loader()(dict(img_path=str(tmp_path / "a.png")))["img"]
+    assert np.array_equal(np.asarray(from_bytes), np.asarray(from_file))
+    with pytest.raises(BrokenImage, match=r"a.tar/a.png: cannot be decoded"):
+        loader()(dict(img_path="a.tar/a.png", img_bytes=content[:-20]))
+
+
+@pytest.mark.parametrize("name", ["._a.jpg", "a.txt", "a", ".jpg", "x/.a.png"])
+def test_what_is_no_image(name):
+    assert not is_image(name)
+
+
+def test_truncated_files_of_every_format(tmp_path, slope):
+    for suffix in ("jpg", "png", "webp", "tif", "bmp"):
+        path = tmp_path / f"a.{suffix}"
+        Image.fromarray(slope).save(path)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        for read in (read_image, lambda p: LoadImageTensor()(dict(img_path=str(p)))):
+            with pytest.raises(BrokenImage, match=f"a.{suffix}: cannot be decoded"):
+                read(path)

@@ -8,7 +8,8 @@ import torch
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 from torch.utils.data import DataLoader, Dataset
 
-from mae_bench.datasets.loading import BrokenImage, LoadImageTensor
+from mae_bench.datasets.loading import LoadImageTensor
+from mae_bench.datasets.reading import BrokenImage
 from mae_bench.training.seeded import BROKEN_KEY, Draw, DrawSampler, SeededDataset, seed_of
 
 

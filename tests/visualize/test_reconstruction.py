@@ -82,7 +82,7 @@ def test_broken_and_odd_images_are_named(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), np.zeros((2, 3, 3), np.uint8))
     cv2.imwrite(str(tmp_path / "b.png"), np.zeros((4, 5, 3), np.uint8))
     (tmp_path / "c.png").write_text("no image")
-    with pytest.raises(ValueError, match=r"c.png: cannot be read"):
+    with pytest.raises(ValueError, match=r"c.png: cannot be decoded"):
         read_images([tmp_path / "a.png", tmp_path / "c.png"])
     with pytest.raises(ValueError, match=r"b.png: is 5x4 pixels, .*a.png is 3x2"):
         read_images([tmp_path / "a.png", tmp_path / "b.png"])

@@ -196,7 +196,7 @@ model = dict(
     [
         (["no.safetensors", "a.png"], "no.safetensors: no such checkpoint"),
         (["mae.safetensors", "no.png"], "no.png: no such image file"),
-        (["mae.safetensors", "mae.safetensors"], "mae.safetensors: cannot be read as an image"),
+        (["mae.safetensors", "mae.safetensors"], "mae.safetensors: cannot be decoded as an image"),
         (["mae.safetensors", "a.png", "--ratios", "1.5"], "mask_ratio=1.5 leaves"),
         (["mae.safetensors", "a.png", "--samplings", "x"], "sampling='x' is not one of"),
         (["mae.safetensors", "a.png", "--size", "x"], "--size x is neither"),

@@ -1,5 +1,6 @@
 """Hooks: what a run does besides its task."""
 
+from .check_sets import CheckSets
 from .draw_predictions import DrawPredictions
 from .draw_reconstructions import DrawReconstructions
 from .ema import WeightAverage
@@ -11,6 +12,7 @@ from .run_card import RunCard
 from .saving import SaveCheckpoint
 
 __all__ = [
+    "CheckSets",
     "DrawPredictions",
     "DrawReconstructions",
     "ExportCheckpoint",

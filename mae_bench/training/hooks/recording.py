@@ -16,6 +16,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from ...checkpoint.format import METADATA_KEY, CheckpointMetadata
 from ...checkpoint.whole_model import export_model
 from ...datasets.identity import data_identity
+from ...datasets.one_set import class_names, innermost
 from ...distributed import unwrap
 from ...files import sha256_of
 from ...registry import HOOKS
@@ -134,6 +135,7 @@ class ExportCheckpoint(Hook):
             channel_order=channel_order(runner.cfg),
             method=before + self.method,
             data=self.data,
+            classes=class_names(innermost(runner.train_dataloader.dataset)) or None,
         )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 from mmengine.structures import InstanceData, PixelData
 from mmseg.structures import SegDataSample
+from PIL import Image
 
 from mae_bench.training.hooks import DrawPredictions
 from mae_bench.visualize.regions import LINE, MARGIN, Region, draw_regions
@@ -137,5 +138,40 @@ def test_a_drawing_that_fails_is_named_once_and_ends_no_evaluation(tmp_path):
     runner.logger = SimpleNamespace(warning=warnings.append)
     for index in range(2):
         hook.after_test_iter(runner, index, outputs=[detection("nowhere.png")])
-    message = "predictions are drawn no more: nowhere.png: cannot be read as an image"
-    assert warnings == [message]
+    assert len(warnings) == 1
+    assert "predictions are drawn no more" in warnings[0] and "nowhere.png" in warnings[0]
+
+
+def test_without_annotations(tmp_path, picture):
+    sample = DetDataSample(metainfo={"img_path": picture})
+    sample.pred_instances = detection(picture).pred_instances
+    DrawPredictions(interval=1).after_test_iter(make_runner(tmp_path), 0, outputs=[sample])
+    drawn = cv2.imread(str(tmp_path / "predictions/sample_0000.png"))
+    assert drawn.shape[1] == 2 * (192 + 2 * MARGIN)
+    text = (tmp_path / "predictions/sample_0000.txt").read_text()
+    assert text == "predicted: two 91%\n"
+
+
+def test_names_outside_ascii_and_wide_ones():
+    image = np.full((32, 32, 3), 128, np.uint8)
+    for name in ("Kätzchen", "собака", "x" * 80):
+        wide = Region(name, (0, 0, 32, 32), None, RED)
+        drawn = draw_regions(image, [wide, wide])
+        other = draw_regions(image, [Region("?" * len(name), wide.box, None, RED)] * 2)
+        assert drawn.shape != other.shape or not np.array_equal(drawn, other)
+    assert drawn.shape[1] > 192 + 2 * MARGIN  # not cut off
+
+
+def test_oriented_image_is_drawn_as_it_was_read(tmp_path):
+    path = tmp_path / "phone.jpg"
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.new("RGB", (40, 20)).save(path, exif=exif)
+    shapes = []
+    for said in (None, True, False):
+        runner = make_runner(tmp_path)
+        runner.test_dataloader.dataset.exif_orientation = said
+        DrawPredictions(interval=1).after_test_iter(runner, 0, outputs=[detection(str(path))])
+        drawn = cv2.imread(str(tmp_path / "predictions/sample_0000.png"))
+        shapes.append(drawn.shape[1] // 3 > drawn.shape[0])
+    assert shapes == [False, False, True]

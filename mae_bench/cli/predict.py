@@ -1,0 +1,69 @@
+"""Apply a trained model to images without annotations.
+
+Writes, below --out: drawn/ with what was found in each image; of a classification predictions.csv,
+of a detection detections.json (COCO's result format) with images.json, of a segmentation masks/
+with classes.txt. An image that cannot be read is named and left out; the exit code is then 1.
+"""
+
+import argparse
+from pathlib import Path
+
+
+def parse_args() -> argparse.Namespace:
+    """Options of the command line."""
+    from mmengine.config import DictAction
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config", help="config that the model was trained with")
+    parser.add_argument("checkpoint", help="checkpoint.safetensors that training exported")
+    parser.add_argument("images", nargs="+", help="image files, or folders of them")
+    parser.add_argument("--out", required=True, help="folder for the results")
+    parser.add_argument("--batch-size", type=int, help="images at once; default: as in validation")
+    parser.add_argument("--workers", type=int, default=0, help="processes that read images")
+    parser.add_argument("--device", help="cuda where there is a GPU, else cpu")
+    parser.add_argument(
+        "--min-score", type=float, default=0.3, help="of a detection that is drawn (default: 0.3)"
+    )
+    parser.add_argument("--no-drawings", action="store_true", help="write the results alone")
+    parser.add_argument(
+        "--cfg-options", nargs="+", action=DictAction, default={}, help="key=value overrides"
+    )
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Load, predict, write."""
+    args = parse_args()
+    import cv2
+    from rich.console import Console
+    from rich.progress import track
+
+    from ..datasets.reading import read_image
+    from ..evaluation.predict import find_images, load_for_prediction, predict
+    from ..evaluation.prediction_files import WRITERS
+    from ..visualize.predictions import draw_beside, found_regions
+
+    images = find_images(args.images)
+    out = Path(args.out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"{out}: is there already; choose another --out (nothing was changed)")
+    applied = load_for_prediction(args.config, args.checkpoint, args.cfg_options, args.device)
+    writer = WRITERS[applied.cfg.default_scope](out, applied.meta)
+    problems = []
+    results = predict(applied.model, applied.loader, images, args.batch_size, args.workers)
+    shown = track(results, total=len(images), console=Console(stderr=True), transient=True)
+    for number, found in enumerate(shown, 1):
+        if found.sample is None:
+            problems.append(found.problem)
+            continue
+        writer.add(number, found.name, found.sample)
+        if not args.no_drawings:
+            regions = found_regions(found.sample, applied.meta, ("background",), args.min_score)
+            image = read_image(found.path, applied.turned)
+            path = out / "drawn" / Path(found.name).with_suffix(".png")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(path), draw_beside(image, [regions]))
+    print(f"{writer.save()}: {len(images) - len(problems)} of {len(images)} images")
+    for problem in problems:
+        print(f"left out: {problem}")
+    return int(bool(problems))

@@ -1,0 +1,155 @@
+"""Images in class folders, or in a list with their labels, as the data of a classification."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmpretrain.datasets import CustomDataset
+from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
+
+from ..registry import DATASETS
+from .annotations import check_images_exist
+from .findings import Findings
+from .folders import class_folders, label_folders, list_images
+from .hold_out import part_of
+from .imagenet_variants import imagenet_classes
+from .label_file import read_label_file
+from .named_samples import NamedSamples
+from .reading import IMAGE_SUFFIXES
+
+
+@DATASETS.register_module()
+class ImageFolders(NamedSamples, CustomDataset):
+    """mmpretrain's ``CustomDataset``, labelled by the names of classes where it can be told.
+
+    Class folders: ``<data_root>/<data_prefix>/<class>/**/<image>``, labelled as by
+    :func:`label_folders`. A list, with ``ann_file``: see :func:`read_label_file`. Without labels,
+    ``with_label=False``: all images below the folder, or of the list. Hidden files and folders are
+    passed over.
+
+    Args:
+        hold_out: which part of the images, see :func:`part_of`; None: all.
+        args, kwargs: of ``CustomDataset``; ``extensions`` are all that can be read where left out.
+
+    Attributes:
+        folder_to_idx: class folder -> label; empty of a list.
+        class_counts: name of a class -> images.
+        findings: remarks.
+
+    Raises:
+        FileNotFoundError: the folder, the list or an image in it is missing, or there is none.
+        ValueError: it cannot be told which folder or label is which class.
+    """
+
+    IDS: Sequence[str] = ()  # what the makers call the classes, by label
+
+    def __init__(
+        self, *args: Any, hold_out: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> None:
+        self.hold_out = hold_out
+        self.folder_to_idx: dict[str, int] = {}
+        self.class_counts: Counter[str] = Counter()
+        self.findings = Findings()
+        kwargs.setdefault("extensions", tuple(sorted(IMAGE_SUFFIXES)))
+        super().__init__(*args, **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """One dict with ``img_path`` and, unless there are none, ``gt_label`` for each image."""
+        if self.ann_file:
+            samples = self._from_list()
+        elif self.with_label:
+            samples = self._from_folders()
+        else:
+            names = (name for name in list_images(self.img_prefix) if self.is_valid_file(name))
+            samples = [dict(img_path=f"{self.img_prefix}/{name}") for name in names]
+        if not samples:
+            raise FileNotFoundError(
+                f"{self.img_prefix}: no images ({', '.join(self.extensions)}): correct data_root "
+                "and data_prefix"
+            )
+        samples = part_of(samples, self.hold_out)
+        if self.with_label:
+            self._count(samples)
+        return samples
+
+    def _from_folders(self) -> list[dict]:
+        root = self.img_prefix
+        folders = class_folders(root)
+        if not folders:
+            raise FileNotFoundError(
+                f"{root}: no class folders: put each class's images into a folder of its name, or "
+                "give a list of them as ann_file"
+            )
+        self.folder_to_idx = label_folders(folders, self.CLASSES, self.IDS, root)
+        if self.CLASSES is None:
+            self._metainfo["classes"] = tuple(folders)
+        return [
+            dict(img_path=f"{root}/{folder}/{name}", gt_label=label)
+            for folder, label in self.folder_to_idx.items()
+            for name in list_images(Path(root, folder))
+            if self.is_valid_file(name)
+        ]
+
+    def _from_list(self) -> list[dict]:
+        listed = read_label_file(self.ann_file, self.with_label)
+        paths = _resolve(listed.names, self.img_prefix)
+        check_images_exist(paths, self.ann_file)
+        if not self.with_label:
+            return [dict(img_path=path) for path in paths]
+        labels, classes = listed.numbers(self.CLASSES, self.IDS)
+        self._metainfo["classes"] = classes
+        return [dict(img_path=p, gt_label=n) for p, n in zip(paths, labels, strict=True)]
+
+    def _count(self, samples: list[dict]) -> None:
+        classes = self._metainfo["classes"]
+        labels = Counter(sample["gt_label"] for sample in samples)
+        self.class_counts = Counter({name: labels[i] for i, name in enumerate(classes)})
+
+
+def _resolve(names: Sequence[str], prefix: str) -> list[str]:
+    """Paths of listed images: below ``prefix``, or where those with a slash before them say."""
+    rooted = [name for name in names if name.startswith("/")]
+    # Some lists begin names with a slash that does not mean the root of the disk.
+    if rooted and not Path(prefix, rooted[0].lstrip("/")).exists() and Path(rooted[0]).exists():
+        return [name if name.startswith("/") else f"{prefix}/{name}" for name in names]
+    return [f"{prefix}/{name.lstrip('/')}" for name in names]
+
+
+@DATASETS.register_module()
+class ImageNet1K(ImageFolders):
+    """ImageNet: ``train`` and ``val`` below ``data_root``, labelled by WordNet id.
+
+    The arguments are those of mmpretrain's ``ImageNet``. Of a validation set whose folders are
+    numbers, as ImageNet-V2's, these are the labels. For other classes give ``metainfo.classes``.
+
+    Args:
+        split: ``"train"``, ``"val"`` or ``"test"``, which has no labels: the folder, and with it
+            the list ``meta/<split>.txt`` where there is one.
+        kwargs: of :class:`ImageFolders`.
+
+    Raises:
+        ValueError: another split, or as :class:`ImageFolders`.
+    """
+
+    METAINFO = {"classes": IMAGENET_CATEGORIES}
+
+    def __init__(
+        self, data_root: str = "", split: str = "", ann_file: str = "", **kwargs: Any
+    ) -> None:
+        if split not in ("", "train", "val", "test"):
+            raise ValueError(f"split={split!r}: there are train, val and test")
+        if split == "test":
+            kwargs.setdefault("with_label", False)
+        if split:
+            kwargs["data_prefix"] = kwargs.get("data_prefix") or split
+            listed = f"meta/{split}.txt"
+            if not ann_file and Path(data_root, listed).is_file():
+                ann_file = listed
+        super().__init__(data_root=data_root, ann_file=ann_file, **kwargs)
+
+    @property
+    def IDS(self) -> Sequence[str]:  # type: ignore[override]
+        """WordNet ids, of the 1000 classes only."""
+        is_1k = tuple(self.CLASSES) == tuple(self.METAINFO["classes"])
+        return imagenet_classes() if is_1k else ()
