@@ -39,7 +39,7 @@ def main() -> int:
     from rich.progress import track
 
     from ..datasets.reading import read_image
-    from ..evaluation.predict import find_images, load_for_prediction, predict
+    from ..evaluation.applied import find_images, load_for_prediction, predict
     from ..evaluation.prediction_files import WRITERS
     from ..visualize.predictions import draw_beside, found_regions
 

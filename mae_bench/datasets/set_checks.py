@@ -49,7 +49,7 @@ def _check_length(
 ) -> None:
     count, config = len(dataset), cfg.get(loader) or {}
     batch = (config.get("batch_size") or 1) * world_size
-    if not count:
+    if not count and hasattr(dataset, "get_data_info"):  # robustness sets may all be done
         findings.problems.append("has no images")
     elif loader == TRAIN and config.get("drop_last") and count < batch:
         findings.problems.append(

@@ -140,7 +140,7 @@ def commands(tmp_path, monkeypatch, capfd) -> Callable[..., Commands]:
         return small(original(*args), **settings)
 
     monkeypatch.setattr(loading, "load_config", load_small)
-    monkeypatch.setattr("mae_bench.evaluation.predict.load_config", load_small)
+    monkeypatch.setattr("mae_bench.evaluation.applied.load_config", load_small)
 
     def run(name: str, *arguments: Any) -> Ended:
         monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
