@@ -364,5 +364,5 @@ def test_imagenet_is_labelled_by_wordnet_id(thousand):
     )
     dataset = ImageNet1K(data_root=str(thousand), split="train")
     assert [dataset.get_data_info(i)["gt_label"] for i in range(len(dataset))] == [10]
-    with pytest.raises(ValueError, match="split='trian'"):
-        ImageNet1K(data_root=str(thousand), split="trian")
+    with pytest.raises(ValueError, match="split='test2'"):
+        ImageNet1K(data_root=str(thousand), split="test2")
