@@ -61,6 +61,5 @@ OPTIM_WRAPPER_CONSTRUCTORS = _child(
 PARAM_SCHEDULERS = _child(mmengine_registry.PARAM_SCHEDULERS, "mae_bench.training")
 METRICS = _child(
     mmengine_registry.METRICS,
-    "mae_bench.evaluation.corruption_error",
     "mae_bench.openmmlab.coco_metric",
 )

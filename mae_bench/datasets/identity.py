@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import chain
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -74,8 +75,8 @@ def _digest(dataset: Any) -> str:
     return digest.hexdigest()
 
 
-def files_digest(paths: Sequence[str]) -> str:
-    """SHA-256 over the names and sizes of files, in their order.
+def files_digest(paths: Sequence[str], times: bool = False) -> str:
+    """SHA-256 over the names and sizes of files, with `times` also when they were written.
 
     Names are relative to the folder that all files have in common, so a copy of the folder has the
     same digest. The size of a file that is not there, or is a part of another one, is left out.
@@ -84,22 +85,23 @@ def files_digest(paths: Sequence[str]) -> str:
     common = os.path.commonprefix([min(paths), max(paths)]) if paths else ""
     start = common.rfind("/") + 1
     digest = hashlib.sha256()
-    for path, size in zip(paths, _sizes(paths), strict=True):
+    for path, size in zip(paths, _sizes(paths, times), strict=True):
         digest.update(f"{path[start:]}\0{size}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
-def _sizes(paths: Sequence[str]) -> Iterator[int | str]:
+def _sizes(paths: Sequence[str], times: bool) -> Iterator[int | str]:
     chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
     with ThreadPoolExecutor(THREADS) as pool:
-        yield from chain.from_iterable(pool.map(_sizes_of, chunks))
+        yield from chain.from_iterable(pool.map(partial(_sizes_of, times=times), chunks))
 
 
-def _sizes_of(paths: Iterable[str]) -> list[int | str]:
+def _sizes_of(paths: Iterable[str], times: bool) -> list[int | str]:
     sizes: list[int | str] = []
     for path in paths:
         try:
-            sizes.append(os.stat(path).st_size)
+            found = os.stat(path)
+            sizes.append(f"{found.st_size} {found.st_mtime_ns}" if times else found.st_size)
         except (OSError, ValueError):
             sizes.append("")
     return sizes

@@ -1,10 +1,10 @@
 """ImageNet's validation set and its robustness sets, in the folders in which they come.
 
 Every reader gives the same thing: a folder, the files in it and their labels, which are positions
-in ImageNet's 1000 sorted classes, whatever classes a set has.
+in ImageNet's 1000 sorted classes, whatever classes a set has, or in classes of one's own.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -12,8 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from .folders import class_folders, is_number
+from .reading import is_image
+
 SEVERITIES = (1, 2, 3, 4, 5)
-IMAGE_SUFFIXES = {".jpeg", ".jpg", ".png"}
 # In the order of Hendrycks and Dietterich (2019), Table 1.
 CORRUPTIONS = (
     "gaussian_noise",
@@ -67,7 +69,7 @@ class ImageList:
             FileNotFoundError: there is none.
         """
         if not pairs:
-            raise FileNotFoundError(f"{root}: holds no pictures in class folders (n01440764, ...)")
+            raise FileNotFoundError(f"{root}: holds no images in class folders")
         names, labels = zip(*sorted(pairs), strict=True)
         return cls(root, np.array([name.encode() for name in names]), np.array(labels, np.int64))
 
@@ -101,61 +103,70 @@ def subset_indices(name: str) -> tuple[int, ...]:
     return indices
 
 
-def read_class_folders(root: Path, labels: Collection[int] | None = None) -> ImageList:
-    """Pictures in ``<root>/<WordNet id>/<file>``, the layout of all the sets.
+def read_class_folders(
+    root: Path, classes: Sequence[str] | None = None, labels: Collection[int] | None = None
+) -> ImageList:
+    """Images in ``<root>/<class folder>/<file>``, the layout of all the sets.
 
     Args:
-        root: folder; files beside the class folders, such as a README, are passed over.
-        labels: classes that the set has; all 1000 where None.
+        root: folder; hidden folders, and files beside the class folders, such as a README, are
+            passed over.
+        classes: names of the class folders in the order of the labels; ImageNet's WordNet ids
+            where None. Folders that are all numbers below the number of classes, as those of
+            ImageNet-V2, are labels themselves.
+        labels: classes that the set has; all where None.
 
     Raises:
-        FileNotFoundError: no such folder, or no pictures in it.
+        FileNotFoundError: no such folder, or no images in it.
         ValueError: a folder that is none of the classes.
     """
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root}: no such folder")
-    known = {name: label for label, name in enumerate(imagenet_classes())}
+    names = imagenet_classes() if classes is None else tuple(classes)
+    known = {name: label for label, name in enumerate(names)}
+    folders = class_folders(root)
+    if folders and all(map(is_number, folders)) and not known.keys() & set(folders):
+        known = {name: int(name) for name in folders if int(name) < len(names)}
     pairs: list[tuple[str, int]] = []
-    for folder in root.iterdir():
-        if not folder.is_dir() or folder.name.startswith("."):
-            continue
-        label = known.get(folder.name)
+    for folder in folders:
+        label = known.get(folder)
         if label is None or (labels is not None and label not in labels):
             raise ValueError(
-                f"{folder}: is no class of this set; class folders are named by WordNet id, such "
-                "as n01443537"
+                f"{root / folder}: is no class of this set; class folders are named as {names[0]}, or "
+                f"all by their number, 0 to {len(names) - 1}"
             )
-        pairs += [(f"{folder.name}/{name}", label) for name in _images(folder)]
+        pairs += [(f"{folder}/{name}", label) for name in _images(root / folder)]
     return ImageList.of(root, pairs)
 
 
 def _images(folder: Path) -> list[str]:
-    return [file.name for file in folder.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES]
+    return [file.name for file in folder.iterdir() if is_image(file.name)]
 
 
-def read_validation(root: Path) -> ImageList:
-    """ImageNet's validation set: class folders, or all pictures in one folder beside a list.
+def read_validation(root: Path, classes: Sequence[str] | None = None) -> ImageList:
+    """ImageNet's validation set: class folders, or all images in one folder beside a list.
 
     The list is ``val.txt``, in the folder, in the one above, or in ``meta/`` of either, with a
-    line ``ILSVRC2012_val_00000001.JPEG 65`` for each picture: file name, then label or WordNet id.
+    line ``ILSVRC2012_val_00000001.JPEG 65`` for each image: file name, then label or WordNet id.
+
+    Args:
+        root: the folder.
+        classes: of :func:`read_class_folders`.
 
     Raises:
-        FileNotFoundError: no such folder, no pictures, no list, or a picture of the list is
-            missing.
-        ValueError: a line of the list is not as above, or a picture is not in it.
+        FileNotFoundError: no such folder, no images, no list, or an image of the list is missing.
+        ValueError: a line of the list is not as above, or an image is not in it.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder")
     flat = set(_images(root))
     if not flat:
-        return read_class_folders(root)
+        return read_class_folders(root, classes)
     lists = [root / name for name in VAL_LISTS if (root / name).is_file()]
     if not lists:
         raise FileNotFoundError(
             f"{root}: pictures without class folders need a list of their labels, val.txt or "
             "meta/val.txt, with lines 'ILSVRC2012_val_00000001.JPEG 65'"
         )
-    labels = _read_list(lists[0])
+    labels = _read_list(lists[0], imagenet_classes() if classes is None else classes)
     if missing := sorted(labels.keys() - flat):
         raise FileNotFoundError(f"{root / missing[0]}: no such file, but {lists[0]} names it")
     if extra := sorted(flat - labels.keys()):
@@ -163,8 +174,8 @@ def read_validation(root: Path) -> ImageList:
     return ImageList.of(root, list(labels.items()))
 
 
-def _read_list(path: Path) -> dict[str, int]:
-    known = {name: label for label, name in enumerate(imagenet_classes())}
+def _read_list(path: Path, classes: Sequence[str]) -> dict[str, int]:
+    known = {name: label for label, name in enumerate(classes)}
     labels: dict[str, int] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip():
@@ -189,6 +200,7 @@ def find_corruptions(root: Path) -> dict[tuple[str, int], Path]:
 
     Raises:
         FileNotFoundError: no such folder.
+        ValueError: a corruption lies in two places.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder")
@@ -198,6 +210,10 @@ def find_corruptions(root: Path) -> dict[tuple[str, int], Path]:
         for severity in SEVERITIES:
             places = [folder / corruption / str(severity) for folder in above]
             there = [place for place in places if place.is_dir()]
+            if len(there) > 1:
+                raise ValueError(
+                    f"{there[0]} and {there[1]}: one corruption in two places; take one away"
+                )
             if there:
                 found[corruption, severity] = there[0]
     return found

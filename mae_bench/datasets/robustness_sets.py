@@ -1,15 +1,13 @@
 """Robustness sets of ImageNet in the layouts in which they are distributed."""
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dataset import BaseDataset
-from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -19,10 +17,10 @@ from .identity import files_digest
 from .imagenet_variants import (
     CORRUPTIONS,
     EXTRA_CORRUPTIONS,
-    IMAGE_SUFFIXES,
     SEVERITIES,
     ImageList,
     find_corruptions,
+    imagenet_classes,
     read_class_folders,
     read_validation,
     subset_indices,
@@ -51,61 +49,6 @@ CORRUPTED_SIZE = 224
 BEFORE_CORRUPTION = CenterCropTransform(CORRUPTED_SIZE, 256, "bilinear")
 
 
-@DATASETS.register_module()
-class ImageNetC(BaseDataset):
-    """ImageNet-C: ``<corruption>/<severity>/<class folder>/<image>``.
-
-    Labels are the positions of the class folders in sorted order, as in ImageNet. Every sample
-    carries ``corruption`` and ``severity`` beside ``img_path`` and ``gt_label``.
-
-    Args:
-        data_root: folder of the corruptions.
-        corruptions: which of them to read; all that are there when None.
-        kwargs: of MMEngine's BaseDataset.
-
-    Raises:
-        FileNotFoundError: the folder, a corruption or one of the five severities is missing.
-
-    Source: Hendrycks and Dietterich 2019; MAE Table 13.
-    """
-
-    METAINFO = {"classes": IMAGENET_CATEGORIES}
-
-    def __init__(
-        self, data_root: str, corruptions: list[str] | None = None, **kwargs: object
-    ) -> None:
-        self.corruptions = corruptions
-        super().__init__(data_root=data_root, **kwargs)
-
-    def load_data_list(self) -> list[dict]:
-        """One dict per image, in sorted order."""
-        root = Path(self.data_root)
-        if not root.is_dir():
-            raise FileNotFoundError(f"{root}: no such folder; it should hold ImageNet-C")
-        corruptions = self.corruptions or sorted(p.name for p in root.iterdir() if p.is_dir())
-        samples = []
-        for corruption in corruptions:
-            for severity in SEVERITIES:
-                folder = root / corruption / str(severity)
-                if not folder.is_dir():
-                    raise FileNotFoundError(
-                        f"{folder}: no such folder; ImageNet-C has <corruption>/<severity 1-5>/"
-                        "<class>/<image>"
-                    )
-                for label, class_folder in enumerate(sorted(folder.iterdir())):
-                    samples += [
-                        dict(
-                            img_path=str(image),
-                            gt_label=label,
-                            corruption=corruption,
-                            severity=severity,
-                        )
-                        for image in sorted(class_folder.iterdir())
-                        if image.suffix.lower() in IMAGE_SUFFIXES
-                    ]
-        return samples
-
-
 @dataclass(frozen=True)
 class Part:
     """What is evaluated as one: a set, or one corruption of ImageNet-C at one severity.
@@ -128,10 +71,10 @@ class Part:
         return self.name.partition("/")[0]
 
     def digest(self) -> str:
-        """Hash of the files' names, sizes and labels: changes with the files."""
+        """Hash of the files' names, sizes, times and labels: changes when one is replaced."""
         folder = str(self.images.root)
         paths = [f"{folder}/{name.decode()}" for name in self.images.names]
-        sha = hashlib.sha256(files_digest(paths).encode())
+        sha = hashlib.sha256(files_digest(paths, times=True).encode())
         sha.update(self.images.names.tobytes())
         sha.update(self.images.labels.tobytes())
         return sha.hexdigest()
@@ -139,15 +82,18 @@ class Part:
 
 @DATASETS.register_module()
 class RobustnessSets(Dataset):
-    """ImageNet val, A, R, Sketch and C in one row, as far as they are on disk.
+    """ImageNet val, A, R, Sketch and C in one row, as far as they are on disk; and sets like them.
 
-    A sample is ``inputs`` (3, S, S) uint8 RGB; ``label``, a position in ImageNet's 1000 classes;
-    and ``part``, a position in ``parts``.
+    A sample is ``inputs`` (3, S, S) uint8 RGB; ``label``, a position in the classes, of which
+    ImageNet has 1000; and ``part``, a position in ``parts``.
 
     Args:
         data_root: folder of the sets.
         folders: set -> folder below ``data_root`` (or an absolute one), for those that do not lie
-            where ``FOLDERS`` says.
+            where ``FOLDERS`` says. Another name is a set of one's own, in class folders, such as
+            ImageNet-V2; it has to be there.
+        classes: names of the class folders in the order of the labels, for data like ImageNet's;
+            ImageNet's WordNet ids where None.
         sets: names of the sets to read; all where None.
         transform: what a picture goes through after decoding, see ``build_transform``; None where
             the model brings its own.
@@ -161,7 +107,8 @@ class RobustnessSets(Dataset):
 
     Raises:
         FileNotFoundError: none of the sets is there, or a list or picture is missing.
-        ValueError: an unknown set, or a file or folder that does not belong, which is named.
+        ValueError: an unknown set, a file or folder that does not belong, or a corruption that is
+            there twice; it is named.
 
     Source: MAE Table 13, Appendix C; folders as the sets' authors distribute them.
     """
@@ -170,19 +117,23 @@ class RobustnessSets(Dataset):
         self,
         data_root: str = "data",
         folders: Mapping[str, str] | None = None,
+        classes: Sequence[str] | None = None,
         sets: Collection[str] | None = None,
         transform: Mapping[str, Any] | None = None,
         corrupt_val: bool = False,
         resize_c: bool = False,
         extra: bool = False,
     ) -> None:
-        for name in [*(folders or {}), *(sets or ())]:
-            if name not in FOLDERS:
-                raise ValueError(f"no robustness set '{name}'; there are {', '.join(FOLDERS)}")
-        self.roots = {
-            name: Path(data_root, folder) for name, folder in {**FOLDERS, **(folders or {})}.items()
-        }
-        self.sets = [name for name in FOLDERS if sets is None or name in sets]
+        self.classes = imagenet_classes() if classes is None else tuple(classes)
+        places = {**FOLDERS, **(folders or {})}
+        for name in sets or ():
+            if name not in places:
+                raise ValueError(
+                    f"no robustness set '{name}'; there are {', '.join(places)}, and of your own "
+                    "those that 'folders' names"
+                )
+        self.roots = {name: Path(data_root, folder) for name, folder in places.items()}
+        self.sets = [name for name in places if sets is None or name in sets]
         self.transform: EvalTransform | None = build_transform(transform) if transform else None
         self.corrupt_val = corrupt_val
         self.resize_c = resize_c
@@ -197,15 +148,17 @@ class RobustnessSets(Dataset):
         parts: list[Part] = []
         for name in self.sets:
             root = self.roots[VAL if name == CORRUPTED and self.corrupt_val else name]
-            if not root.is_dir():
+            if name in FOLDERS and not root.is_dir():
                 self.missing.append(f"{name}: no folder {root}")
+            elif name in FOLDERS and not any(root.iterdir()):
+                self.missing.append(f"{name}: nothing in {root}")
             elif name == VAL:
-                parts.append(Part(VAL, read_validation(root)))
+                parts.append(Part(VAL, read_validation(root, self.classes)))
             elif name != CORRUPTED:
                 labels = subset_indices(name) if name in SUBSETS else None
-                parts.append(Part(name, read_class_folders(root, labels)))
+                parts.append(Part(name, read_class_folders(root, self.classes, labels)))
             elif self.corrupt_val:
-                images = read_validation(root)
+                images = read_validation(root, self.classes)
                 parts += [
                     Part(f"{CORRUPTED_HERE}/{corruption}/{severity}", images, corruption, severity)
                     for corruption in self.corruptions
@@ -225,12 +178,20 @@ class RobustnessSets(Dataset):
             elif len(there) < len(SEVERITIES):
                 absent += [f"{corruption}/{s}" for s in SEVERITIES if s not in there]
             parts += [
-                Part(f"{CORRUPTED}/{corruption}/{s}", read_class_folders(found[corruption, s]))
+                Part(
+                    f"{CORRUPTED}/{corruption}/{s}",
+                    read_class_folders(found[corruption, s], self.classes),
+                )
                 for s in there
             ]
         if absent:
             self.missing.append(f"{CORRUPTED}: in {root} no {', '.join(absent)}")
-        return parts
+        most = max((len(part.images) for part in parts), default=0)
+        for part in parts:
+            if len(part.images) < most:
+                counts = f"{len(part.images):,} of {most:,} images"
+                self.missing.append(f"{part.name}: {counts} are in {part.images.root}")
+        return [part for part in parts if len(part.images) == most]
 
     def _set_parts(self, parts: list[Part]) -> None:
         self.parts = parts
@@ -285,6 +246,6 @@ class RobustnessSets(Dataset):
         if not corrupted or self.resize_c:
             return self.transform(image)
         size = self.transform.size
-        if image.shape[1] == image.shape[2] == CORRUPTED_SIZE == size:
+        if image.shape[1] == image.shape[2] == size:
             return image
         return CenterCropTransform(size, size, "bicubic")(image)

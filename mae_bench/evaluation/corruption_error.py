@@ -1,13 +1,5 @@
 """Corruption error: the robustness figure of ImageNet-C."""
 
-from collections import defaultdict
-from collections.abc import Sequence
-from typing import Any
-
-from mmengine.evaluator import BaseMetric
-
-from ..registry import METRICS
-
 # Top-1 error of AlexNet on each corruption, mean over the five severities (Hendrycks and
 # Dietterich 2019; the figures as published with AugMix). By name: an order cannot be mixed up.
 ALEXNET_ERRORS = {
@@ -120,36 +112,3 @@ def corruption_metrics(
         if clean_error is not None:
             metrics["relative_mCE"] = relative_mean_corruption_error(means, clean_error)
     return metrics
-
-
-@METRICS.register_module()
-class CorruptionError(BaseMetric):
-    """Top-1 error by corruption and severity, in percent, of images that carry both.
-
-    The figures of :func:`corruption_metrics`: ``corruption_error/<corruption>/<severity>``;
-    ``corruption_error/<corruption>``, the mean over the five severities; ``corruption_error/mean``,
-    the plain mean over ImageNet-C's corruptions that are there, which is no mCE; and
-    ``corruption_error/mCE`` where all 15 of them are there.
-    """
-
-    default_prefix = "corruption_error"
-
-    def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
-        """Collect (corruption, severity, wrong or not) of each image."""
-        for sample in data_samples:
-            wrong = int(sample["pred_score"].argmax() != sample["gt_label"])
-            self.results.append((sample["corruption"], sample["severity"], wrong))
-
-    def compute_metrics(self, results: list[tuple[str, int, int]]) -> dict[str, float]:
-        """Mean over images, then over severities, then over corruptions."""
-        cells: dict[str, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
-        for corruption, severity, wrong in results:
-            cells[corruption][severity].append(wrong)
-        errors = {
-            corruption: {s: sum(wrong) / len(wrong) for s, wrong in sorted(severities.items())}
-            for corruption, severities in cells.items()
-        }
-        metrics = corruption_metrics(errors)
-        # The prefix says already that these are errors.
-        renamed = {"mean_error": "mean"}
-        return {renamed.get(k, k.removeprefix("error/")): value for k, value in metrics.items()}

@@ -14,7 +14,7 @@ from mmpretrain.models import ClsDataPreprocessor
 from mmpretrain.registry import DATASETS
 from torch import Tensor
 
-from ..datasets.imagenet_variants import imagenet_classes, subset_indices
+from ..datasets.imagenet_variants import subset_indices
 from ..datasets.robustness_sets import (
     ADVERSARIAL,
     CORRUPTED,
@@ -57,23 +57,23 @@ def count_hits(logits: Tensor, labels: Tensor, subsets: Tensor) -> Tensor:
     return torch.stack(hits, dim=1)
 
 
-def class_logits(output: Any) -> Tensor:
-    """Logits of ImageNet-1K's classes from what a classifier gives with ``mode="tensor"``.
+def class_logits(output: Any, classes: int) -> Tensor:
+    """Logits of the classes from what a classifier gives with ``mode="tensor"``.
 
     Args:
-        output: (B, 1000), or a tuple of those: Conformer's two heads, which are added, as its own
-            prediction adds them.
+        output: (B, classes), or a tuple of those: Conformer's two heads, which are added, as its
+            own prediction adds them.
+        classes: how many there are.
 
     Raises:
         ValueError: anything else.
     """
     logits = sum(output) if isinstance(output, tuple) else output
-    classes = len(imagenet_classes())
     if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[1] != classes:
         found = f"outputs of {tuple(logits.shape)}" if isinstance(logits, Tensor) else "no logits"
         raise ValueError(
             f"the model gives {found}; the robustness sets need (batch, {classes}), logits of "
-            f"ImageNet-1K's {classes} classes"
+            f"their {classes} classes"
         )
     return logits
 
@@ -107,14 +107,14 @@ class RobustnessLoop(BaseLoop):
     checkpoint and files takes them from there and evaluates the parts that are left.
 
     Args:
-        runner: of MMEngine; its model takes ``mode="tensor"`` and has 1000 outputs.
+        runner: of MMEngine; its model takes ``mode="tensor"`` and has an output for each class.
         dataloader: config with a ``RobustnessSets`` dataset. Sampler and collation are set here:
             every picture counts exactly once, also on several devices.
         evaluator: not used, the loop counts itself; MMEngine wants one to be there.
         fp16: mixed precision; on a GPU where None.
 
     Raises:
-        ValueError: from ``run``, where the model has other classes than ImageNet-1K, or gives
+        ValueError: from ``run``, where the model has other classes than the sets, or gives
             something that is no number.
     """
 
@@ -169,9 +169,11 @@ class RobustnessLoop(BaseLoop):
         device = next(self.model.parameters()).device
         parts = self.dataset.parts
         counts = torch.zeros(len(parts), len(COUNTS), dtype=torch.long, device=device)
-        subsets = torch.zeros(len(SUBSETS), len(imagenet_classes()), dtype=torch.bool)
+        classes = len(self.dataset.classes)
+        subsets = torch.zeros(len(SUBSETS), classes, dtype=torch.bool)
         for row, name in zip(subsets, SUBSETS, strict=True):
-            row[list(subset_indices(name))] = True
+            if any(part.name == name for part in self.all_parts):
+                row[list(subset_indices(name))] = True
         subsets = subsets.to(device)
         # All processes go through the same row in strides, so that they finish a part at the same
         # batch. The last batch, which some may lack, is left to the end.
@@ -182,7 +184,7 @@ class RobustnessLoop(BaseLoop):
             self.runner.call_hook("before_test_iter", batch_idx=index, data_batch=batch)
             with autocast(enabled=self.fp16):
                 inputs = normalise(batch["inputs"], self.model.data_preprocessor)
-                logits = class_logits(self.model(inputs, mode="tensor"))
+                logits = class_logits(self.model(inputs, mode="tensor"), classes)
             hits = count_hits(logits.float(), batch["label"].to(device), subsets)
             counts.index_add_(0, batch["part"].to(device), hits.long())
             if index in finishes and index != last:

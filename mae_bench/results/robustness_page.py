@@ -41,7 +41,7 @@ TABLE_13_METRICS = {
 MODELS = {"ViT-B": 86.0, "ViT-L": 304.0, "ViT-H": 632.0}  # parameters in millions
 # What stands before <corruption>/<severity>; the last is MiniWorld's, whose pictures have no clean
 # set beside them.
-ERROR_PREFIXES = ("imagenet_c/error/", "corrupted_val/error/", "corruption_error/")
+ERROR_PREFIXES = ("imagenet_c/error/", "corrupted_val/error/")
 
 
 def print_table(

@@ -1,70 +1,124 @@
-"""ImageNet-C on a small tree of empty files: the reader looks at names only."""
+"""Robustness sets on small trees of files: what is read, what is refused, what is named."""
 
+import os
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
-from mae_bench.datasets.robustness_sets import ImageNetC
+from mae_bench.datasets.imagenet_variants import read_class_folders
+from mae_bench.datasets.robustness_sets import RobustnessSets
 
-CLASSES = ("n01440764", "n01443537", "n01484850")
-
-
-def make_tree(root: Path, corruptions=("fog", "snow"), severities=(1, 2, 3, 4, 5)) -> Path:
-    for corruption in corruptions:
-        for severity in severities:
-            for name in CLASSES:
-                folder = root / corruption / str(severity) / name
-                folder.mkdir(parents=True)
-                (folder / "b.JPEG").touch()
-                (folder / "a.JPEG").touch()
-                (folder / "notes.txt").touch()
-    return root
+CLASSES = ("ant", "bee", "cat")
 
 
-def read(root: Path, **options) -> list[dict]:
-    dataset = ImageNetC(str(root), pipeline=[], **options)
-    return [dataset.get_data_info(i) for i in range(len(dataset))]
+def image(path: Path, value: int = 0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((8, 8, 3), value, np.uint8)).save(path)
 
 
-def test_every_image_with_its_label_corruption_and_severity(tmp_path):
-    samples = read(make_tree(tmp_path))
-    assert len(samples) == 2 * 5 * 3 * 2
-    for sample in samples:
-        corruption, severity, folder, name = Path(sample["img_path"]).relative_to(tmp_path).parts
-        assert sample["corruption"] == corruption
-        assert sample["severity"] == int(severity)
-        assert sample["gt_label"] == CLASSES.index(folder)
-        assert name in ("a.JPEG", "b.JPEG")
-    assert len({sample["img_path"] for sample in samples}) == len(samples)
+@pytest.fixture
+def root(tmp_path):
+    """A validation set, and a corrupted one of two corruptions in the folders of the archives."""
+    for value, name in enumerate(CLASSES):
+        image(tmp_path / "val" / name / "a.png", value)
+        for severity in range(1, 6):
+            image(tmp_path / "c/fog" / str(severity) / name / "a.png", value)
+            image(tmp_path / "c/blur/zoom_blur" / str(severity) / name / "a.png", value)
+    return tmp_path
 
 
-def test_order_does_not_depend_on_the_file_system(tmp_path):
-    paths = [sample["img_path"] for sample in read(make_tree(tmp_path))]
-    assert paths == sorted(paths)
+def sets(root, **options):
+    folders = dict(imagenet_val="val", imagenet_c="c", **options.pop("folders", {}))
+    names = options.pop("sets", ["imagenet_val", "imagenet_c"])
+    transform = dict(size=8, resize=8)
+    return RobustnessSets(root, folders, CLASSES, names, transform, **options)
 
 
-def test_chosen_corruptions(tmp_path):
-    samples = read(make_tree(tmp_path), corruptions=["snow"])
-    assert {sample["corruption"] for sample in samples} == {"snow"}
-    assert len(samples) == 5 * 3 * 2
+def labels_by_part(dataset):
+    found = {}
+    for index in range(len(dataset)):
+        sample = dataset[index]
+        name = dataset.parts[sample["part"]].name
+        # each class has a brightness of its own
+        assert int(sample["inputs"][0, 0, 0]) == sample["label"]
+        found.setdefault(name, []).append(sample["label"])
+    return found
 
 
-def test_missing_severity(tmp_path):
-    make_tree(tmp_path, severities=(1, 2, 4, 5))
-    with pytest.raises(FileNotFoundError, match=r"fog/3: no such folder.*<severity 1-5>"):
-        read(tmp_path)
+def test_own_classes_through_the_path_of_imagenet(root):
+    found = labels_by_part(sets(root))
+    assert found.pop("imagenet_val") == [0, 1, 2]
+    assert len(found) == 10
+    assert set(map(tuple, found.values())) == {(0, 1, 2)}
+    assert "imagenet_c/zoom_blur/5" in found
 
 
-def test_missing_corruption(tmp_path):
-    make_tree(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"frost/1: no such folder"):
-        read(tmp_path, corruptions=["fog", "frost"])
+def test_hidden_folders_and_files_beside_the_classes_shift_nothing(root):
+    for severity in range(1, 6):
+        (root / "c/fog" / str(severity) / ".ipynb_checkpoints").mkdir()
+        (root / "c/fog" / str(severity) / "README.txt").touch()
+    image(root / "val/.cache/x.png", 9)
+    assert set(map(tuple, labels_by_part(sets(root)).values())) == {(0, 1, 2)}
 
 
-def test_missing_root(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"nowhere: no such folder; .*ImageNet-C"):
-        read(tmp_path / "nowhere")
+def test_numbered_folders_are_labels_and_no_text(tmp_path):
+    for label in range(12):
+        image(tmp_path / str(label) / "a.png")
+    found = read_class_folders(tmp_path, [f"class {label}" for label in range(12)])
+    by_folder = dict(zip(found.names.tolist(), found.labels.tolist(), strict=True))
+    assert by_folder == {f"{label}/a.png".encode(): label for label in range(12)}
+    image(tmp_path / "12/a.png")
+    with pytest.raises(ValueError, match="12: is no class of this set"):
+        read_class_folders(tmp_path, [f"class {label}" for label in range(12)])
 
 
-def test_classes_of_imagenet_unless_told():
-    assert len(ImageNetC.METAINFO["classes"]) == 1000
+def test_another_folder_among_the_classes_is_refused(root):
+    image(root / "c/fog/3/dog/a.png")
+    with pytest.raises(ValueError, match=r"fog/3/dog: is no class of this set; .* as ant"):
+        sets(root)
+
+
+def test_a_corruption_in_two_places_is_refused(root):
+    shutil.copytree(root / "c/fog", root / "c/weather/fog")
+    with pytest.raises(ValueError, match=r"c/fog/1 and .*weather/fog/1: one corruption in two"):
+        sets(root)
+
+
+def test_what_is_missing_or_partly_unpacked_is_named_and_not_evaluated(root):
+    shutil.rmtree(root / "c/blur/zoom_blur/2")
+    (root / "c/fog/3/bee/a.png").unlink()
+    dataset = sets(root)
+    names = {part.name for part in dataset.parts}
+    assert "imagenet_c/fog/3" not in names and "imagenet_c/fog/4" in names
+    assert any("zoom_blur/2" in line for line in dataset.missing)
+    assert f"imagenet_c/fog/3: 2 of 3 images are in {root / 'c/fog/3'}" in dataset.missing
+
+
+def test_a_set_of_ones_own_has_its_own_name(root):
+    for value, name in enumerate(CLASSES[1:], 1):
+        image(root / "v2" / name / "b.png", value)
+    dataset = sets(root, folders={"imagenet_v2": "v2"}, sets=["imagenet_v2"])
+    assert labels_by_part(dataset) == {"imagenet_v2": [1, 2]}
+    assert dataset.counts() == {"imagenet_v2": 2}
+    with pytest.raises(ValueError, match="no robustness set 'imagenet_v3'; there are imagenet_val"):
+        sets(root, sets=["imagenet_v3"])
+
+
+def test_a_replaced_file_changes_the_digest(root):
+    before = sets(root).parts[0].digest()
+    assert sets(root).parts[0].digest() == before
+    path = root / "val/ant/a.png"
+    os.utime(path, ns=(0, 0))
+    touched = sets(root).parts[0].digest()
+    assert touched != before
+    path.write_bytes(path.read_bytes() + b"x")
+    os.utime(path, ns=(0, 0))
+    assert sets(root).parts[0].digest() != touched
+
+
+def test_nothing_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no robustness set found: imagenet_val: no folder"):
+        sets(tmp_path)

@@ -3,13 +3,13 @@
 import random
 
 import pytest
-import torch
 from torchvision.models import AlexNet_Weights
 
-from mae_bench.evaluation import CorruptionError, mean_corruption_error
 from mae_bench.evaluation.corruption_error import (
     ALEXNET_CLEAN_ERROR,
     ALEXNET_ERRORS,
+    corruption_metrics,
+    mean_corruption_error,
     relative_mean_corruption_error,
 )
 
@@ -31,21 +31,6 @@ ALEXNET_ROUNDED = {
     "pixelate": 72,
     "jpeg_compression": 61,
 }
-
-
-def sample(corruption: str, severity: int, correct: bool) -> dict:
-    return dict(
-        pred_score=torch.tensor([0.1, 0.9]),
-        gt_label=torch.tensor([1 if correct else 0]),
-        corruption=corruption,
-        severity=severity,
-    )
-
-
-def evaluate(samples: list[dict]) -> dict[str, float]:
-    metric = CorruptionError()
-    metric.process(None, samples)
-    return metric.evaluate(len(samples))
 
 
 def test_denominators():
@@ -100,43 +85,34 @@ def test_a_rate_is_a_rate(rate):
         mean_corruption_error(ALEXNET_ERRORS | {"snow": rate})
 
 
-def test_metric_averages_images_then_severities_then_corruptions():
-    samples = [
-        # fog: severity 1 has 4 images, 1 wrong; 2 has 1, wrong; 3 to 5 one each, right:
+def test_severities_are_averaged_and_then_corruptions():
+    errors = {
         # (25 + 100) / 5 = 25
-        *(sample("fog", 1, correct) for correct in (True, True, True, False)),
-        sample("fog", 2, False),
-        *(sample("fog", severity, True) for severity in (3, 4, 5)),
-        # snow: wrong at severity 5 alone, 20
-        *(sample("snow", severity, severity < 5) for severity in range(1, 6)),
-        # frost lacks severities: no mean of its own and no part of the other
-        *(sample("frost", 3, correct) for correct in (True, False, True)),
-    ]
-    random.Random(1).shuffle(samples)
-    assert evaluate(samples) == {
-        "corruption_error/fog/1": pytest.approx(25),
-        "corruption_error/fog/2": 100,
-        **{f"corruption_error/fog/{severity}": 0 for severity in (3, 4, 5)},
-        "corruption_error/fog": pytest.approx(25),
-        **{f"corruption_error/snow/{severity}": 0 for severity in range(1, 5)},
-        "corruption_error/snow/5": 100,
-        "corruption_error/snow": pytest.approx(20),
-        "corruption_error/frost/3": pytest.approx(100 / 3),
-        "corruption_error/mean": pytest.approx(22.5),
+        "fog": {1: 0.25, 2: 1.0, 3: 0.0, 4: 0.0, 5: 0.0},
+        "snow": {1: 0.0, 2: 0.0, 3: 0.0, 4: 0.0, 5: 1.0},
+        # lacks severities: no mean of its own and no part of the other
+        "frost": {3: 1 / 3},
+    }
+    assert corruption_metrics(errors) == {
+        "error/fog/1": pytest.approx(25),
+        "error/fog/2": 100,
+        **{f"error/fog/{severity}": 0 for severity in (3, 4, 5)},
+        "error/fog": pytest.approx(25),
+        **{f"error/snow/{severity}": 0 for severity in range(1, 5)},
+        "error/snow/5": 100,
+        "error/snow": pytest.approx(20),
+        "error/frost/3": pytest.approx(100 / 3),
+        "mean_error": pytest.approx(22.5),
     }
 
 
-def test_metric_gives_mce_where_all_corruptions_are_there():
-    samples = [
-        sample(name, severity, severity > 2)
-        for name in [*ALEXNET_ERRORS, "spatter"]
-        for severity in range(1, 6)
-    ]
-    metrics = evaluate(samples)
+def test_mce_where_all_corruptions_are_there():
+    by_severity = {severity: float(severity <= 2) for severity in range(1, 6)}
+    metrics = corruption_metrics(dict.fromkeys([*ALEXNET_ERRORS, "spatter"], by_severity))
     expected = 100 * sum(0.4 / error for error in ALEXNET_ERRORS.values()) / 15
-    assert metrics["corruption_error/mCE"] == pytest.approx(expected)
-    assert metrics["corruption_error/mean"] == pytest.approx(40)
-    assert metrics["corruption_error/spatter"] == pytest.approx(40)
+    assert metrics["mCE"] == pytest.approx(expected)
+    assert metrics["mean_error"] == pytest.approx(40)
+    assert metrics["error/spatter"] == pytest.approx(40)
 
 
 def test_relative_alexnet_has_100():

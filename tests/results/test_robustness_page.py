@@ -33,8 +33,8 @@ def test_accuracy_by_severity(robust):
 
 
 def test_accuracy_by_severity_of_miniworld(robust):
-    metrics = {"corruption_error/fog": 30.0, "corruption_error/mean": 30.0}
-    metrics |= {f"corruption_error/fog/{severity}": 10.0 * severity for severity in range(1, 6)}
+    metrics = {"imagenet_c/error/fog": 30.0, "imagenet_c/mean_error": 30.0}
+    metrics |= {f"imagenet_c/error/fog/{severity}": 10.0 * severity for severity in range(1, 6)}
     curves = accuracy_by_severity(replace(robust, metrics=metrics))
     assert list(curves) == ["fog"]
     assert curves["fog"].points == {1: 90, 2: 80, 3: 70, 4: 60, 5: 50}
@@ -65,7 +65,7 @@ def test_page_of_what_there_is(robust):
     sketch = write_pictures({"A": replace(robust, metrics={"imagenet_sketch/top1": 20.0})})
     assert re.findall("<h1>(.*?)</h1>", sketch) == ["MAE against supervised, Table 13"]
     assert "IN-Sketch: top-1 accuracy, % by parameters, millions, MAE, published" in sketch
-    metrics = {f"corruption_error/fog/{severity}": 10.0 for severity in range(1, 6)}
+    metrics = {f"imagenet_c/error/fog/{severity}": 10.0 for severity in range(1, 6)}
     miniworld = write_pictures({"A": replace(robust, metrics=metrics)})
     assert re.findall("<h1>(.*?)</h1>", miniworld) == ["Accuracy against severity"]
     assert "validation set" not in miniworld

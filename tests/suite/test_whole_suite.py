@@ -40,7 +40,7 @@ SUITE = {
         "corruption error": {
             "quantity": "corruption error",
             "task": "robustness",
-            "metric": "corruption_error/mean",
+            "metric": "imagenet_c/mean_error",
         },
     },
     "tasks": {

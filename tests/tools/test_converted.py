@@ -179,7 +179,7 @@ def test_suite_runs_from_a_converted_file(run_tool, hugging_face, monkeypatch):
         linear="accuracy/top1",
         detection="coco/bbox_mAP",
         segmentation="mIoU",
-        robustness="corruption_error/mean",
+        robustness="imagenet_c/mean_error",
     )
 
     suite = dict(

@@ -128,13 +128,13 @@ def test_pretrain_then_finetune_then_robustness(run_tool):
     assert ended.code == 0, ended.stderr
     record = read_record("robustness.json")
     curves = accuracy_by_severity(record)
-    assert len(curves) == 6 and {tuple(c.points) for c in curves.values()} == {(1, 2, 3, 4, 5)}
+    assert len(curves) == 6 and {tuple(c.points) for c in curves.values()} == {(0, 1, 2, 3, 4, 5)}
     metrics = record.metrics
-    assert len(metrics) == 6 * 5 + 6 + 1
-    by_severity = [v for k, v in metrics.items() if k.count("/") == 2]
+    assert len(metrics) == 6 * 5 + 6 + 1 + 2
+    by_severity = [v for k, v in metrics.items() if k.count("/") == 3]
     assert len(by_severity) == 6 * 5
-    assert metrics["corruption_error/mean"] == pytest.approx(sum(by_severity) / len(by_severity))
-    assert "corruption_error/mCE" not in metrics
+    assert metrics["imagenet_c/mean_error"] == pytest.approx(sum(by_severity) / len(by_severity))
+    assert "imagenet_c/mCE" not in metrics
 
 
 @pytest.mark.parametrize(

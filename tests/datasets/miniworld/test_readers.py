@@ -19,7 +19,7 @@ from mae_bench.datasets.miniworld.world import (
     MiniWorldSize,
     build,
 )
-from mae_bench.datasets.robustness_sets import ImageNetC
+from mae_bench.datasets.robustness_sets import RobustnessSets
 
 SCENES = {"train": ("training", 12), "val": ("validation", 8)}
 
@@ -98,17 +98,23 @@ def test_one_folder_of_corrupted_copies_as_class_folders(world):
     assert copies.get_gt_labels().tolist() == list(range(10))
 
 
-def test_corrupted_copies_through_the_reader_of_imagenet_c(world):
-    dataset = ImageNetC(
-        data_root=str(world / "imagenet-c"), metainfo={"classes": CLASS_NAMES}, pipeline=[]
+def test_corrupted_copies_through_the_robustness_sets(world):
+    dataset = RobustnessSets(
+        world,
+        classes=[f"digit_{digit}" for digit in range(10)],
+        sets=["imagenet_c"],
+        transform=dict(size=32, resize=32),
     )
-    samples = [dataset.get_data_info(i) for i in range(len(dataset))]
-    assert len(samples) == 10 * len(CORRUPTIONS) * 5
-    assert {(s["corruption"], s["severity"]) for s in samples} == {
-        (corruption, severity) for corruption in CORRUPTIONS for severity in range(1, 6)
+    assert {part.name for part in dataset.parts} == {
+        f"imagenet_c/{corruption}/{severity}"
+        for corruption in CORRUPTIONS
+        for severity in range(1, 6)
     }
-    for sample in samples:
-        assert Path(sample["img_path"]).parent.name == f"digit_{sample['gt_label']}"
+    assert not [line for line in dataset.missing if "/" in line.partition(":")[0]]
+    for part in dataset.parts:
+        names = part.images.names.tolist()
+        assert part.images.labels.tolist() == list(range(10))
+        assert [name.decode().split("/")[0] for name in names] == [f"digit_{d}" for d in range(10)]
 
 
 @pytest.mark.parametrize("split", SCENES)
