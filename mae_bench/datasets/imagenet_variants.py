@@ -130,8 +130,8 @@ def read_class_folders(
         label = known.get(folder)
         if label is None or (labels is not None and label not in labels):
             raise ValueError(
-                f"{root / folder}: is no class of this set; class folders are named as {names[0]}, or "
-                f"all by their number, 0 to {len(names) - 1}"
+                f"{root / folder}: is no class of this set; class folders are named as {names[0]}, "
+                f"or all by their number, 0 to {len(names) - 1}"
             )
         pairs += [(f"{folder}/{name}", label) for name in _images(root / folder)]
     return ImageList.of(root, pairs)

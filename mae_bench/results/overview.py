@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..run_folder import JOB_NAME
 from .measured import MeasuredTable, Unplaced, measure
 from .record import Record
 from .records import scan_records
@@ -21,6 +22,7 @@ class Overview:
         published: tables beside their published numbers.
         unplaced: runs that stand in no cell, or not in one that they claim.
         problems: what could not be read, each with its file.
+        jobs: runs that are jobs of a suite; others may lie in its folder.
     """
 
     records: dict[str, Record]
@@ -29,6 +31,7 @@ class Overview:
     published: list[MeasuredTable]
     unplaced: list[Unplaced]
     problems: list[str]
+    jobs: set[str]
 
     @property
     def tables(self) -> list[MeasuredTable]:
@@ -45,8 +48,7 @@ class Overview:
 
     def outside(self) -> dict[str, Record]:
         """Records that belong to no suite."""
-        inside = {name for folder in self.suites for name in self.of_suite(folder)}
-        return {name: record for name, record in self.records.items() if name not in inside}
+        return {name: record for name, record in self.records.items() if name not in self.jobs}
 
     def by_hand(self) -> list[str]:
         """Runs that no cell shows, and that no suite made for other runs."""
@@ -65,8 +67,9 @@ class Overview:
 
     def reasons(self) -> list[Unplaced]:
         """Why runs stand in no table; those of suites that are but steps on the way left out."""
-        steps = set(self.records) - set(self.outside())
-        return [one for one in self.unplaced if self.records[one.run].cells or one.run not in steps]
+        return [
+            one for one in self.unplaced if self.records[one.run].cells or one.run not in self.jobs
+        ]
 
 
 def overview(folder: str | Path) -> Overview:
@@ -98,4 +101,6 @@ def overview(folder: str | Path) -> Overview:
         for one in unplaced
         if not any(claim["table"] in own_claims for claim in records[one.run].cells)
     ]
-    return Overview(records, suites, own_tables, measured, unplaced, [*problems, *unreadable])
+    jobs = {name for name in records if Path(folder, name, JOB_NAME).is_file()}
+    problems = [*problems, *unreadable]
+    return Overview(records, suites, own_tables, measured, unplaced, problems, jobs)

@@ -67,10 +67,10 @@ def print_table(
         if claim["table"] in shipped_tables():
             cell = shipped_tables()[claim["table"]].cell(claim["row"], claim["column"])
             published[cell.metric] = "" if cell.published is None else f"{cell.published}"
-    for group, title in SETS.items():
+    for group in [*SETS, *(group for group in counts if group not in SETS)]:
         first = True
         for figure, name in table_figures(metrics, group):
-            row = (title, f"{counts.get(group, 0):,}") if first else ("", "")
+            row = (SETS.get(group, group), f"{counts.get(group, 0):,}") if first else ("", "")
             key = f"{group}/{figure}"
             table.add_row(*row, name, f"{metrics[key]:.2f}", published.get(key, ""))
             first = False
@@ -94,15 +94,15 @@ def table_figures(metrics: Mapping[str, float], group: str) -> list[tuple[str, s
 def accuracy_by_severity(record: Record) -> dict[str, Curve]:
     """Top-1 accuracy in percent against severity, by corruption; severity 0 is the clean set."""
     curves: dict[str, Curve] = {}
+    top1 = record.metrics.get("imagenet_val/top1")
+    clean: dict[float, float] = {} if top1 is None else {0: top1}
     for prefix in ERROR_PREFIXES:
         for name, error in record.metrics.items():
             corruption, _, severity = name.removeprefix(prefix).partition("/")
             if not name.startswith(prefix) or not severity:
                 continue
-            curve = curves.setdefault(corruption, Curve())
+            curve = curves.setdefault(corruption, Curve(dict(clean)))
             curve.points[int(severity)] = 100 - error
-            if "imagenet_val/top1" in record.metrics:
-                curve.points[0] = record.metrics["imagenet_val/top1"]
     return curves
 
 

@@ -62,7 +62,7 @@ def test_folder_that_is_no_class(tmp_path):
 
 def test_folder_without_pictures(tmp_path):
     touch(tmp_path, f"{TENCH}/a.txt")
-    with pytest.raises(FileNotFoundError, match="holds no pictures in class folders"):
+    with pytest.raises(FileNotFoundError, match="holds no images in class folders"):
         read_class_folders(tmp_path)
 
 

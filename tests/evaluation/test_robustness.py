@@ -427,8 +427,8 @@ def test_normalised_as_the_preprocessor_does(to_rgb):
 
 def test_logits_of_one_head_and_of_two():
     first, second = torch.rand(2, 3, 1000)
-    assert torch.equal(class_logits(first), first)
-    assert torch.equal(class_logits((first, second)), first + second)
+    assert torch.equal(class_logits(first, 1000), first)
+    assert torch.equal(class_logits((first, second), 1000), first + second)
 
 
 @pytest.mark.parametrize(
@@ -441,7 +441,7 @@ def test_logits_of_one_head_and_of_two():
 )
 def test_outputs_that_are_no_logits_of_imagenet(output, found):
     with pytest.raises(ValueError, match=f"the model gives {found}; .* 1000 classes"):
-        class_logits(output)
+        class_logits(output, 1000)
 
 
 def test_counts_by_hand():

@@ -129,6 +129,7 @@ def work_dir(tmp_path: Path) -> Path:
             cells=[claim] if column else [],
         )
         write_record(changed, folder / "record.json")
+        (folder / "job.json").write_text("{}")
         return folder
 
     def scalars(folder: Path, lines: list[dict], start: str = "20240101_100000") -> Path:
