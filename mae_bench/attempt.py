@@ -85,6 +85,15 @@ class Attempt:
         os.utime(self.path)
         return True
 
+    def keep(self) -> bool:
+        """As `beat`, where the file system may be away for a moment."""
+        try:
+            return self.beat()
+        except FileNotFoundError:
+            return False  # somebody has removed the folder
+        except OSError:
+            return True
+
     def end(self, outcome: str) -> None:
         """Let go of the folder."""
         write_json_atomic({**self.data, "ended": _now(), "outcome": outcome}, self.path)
@@ -240,13 +249,7 @@ def _take_once_dead(folder: Path, watch: Watch, last: Attempt) -> Attempt | None
 
 def _beat(attempt: Attempt, stop: threading.Event) -> None:
     while not stop.wait(HEARTBEAT_SECONDS):
-        try:
-            ours = attempt.beat()
-        except FileNotFoundError:
-            ours = False
-        except OSError:  # a file system that is away for a moment
-            continue
-        if not ours:
+        if not attempt.keep():
             # suspended, and given up meanwhile: the folder is another's, down to its files
             print(f"{attempt.path}: another process has taken this folder over", file=sys.stderr)
             os._exit(TAKEN_OVER)

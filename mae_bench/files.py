@@ -10,6 +10,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
+# Exit code of a command that only a full disk was in the way of (EX_TEMPFAIL of sysexits.h).
+EXIT_DISK_FULL = 75
+
+
+class DiskFull(ValueError):
+    """The disk is full, or the quota used up; there is nothing wrong with what was to be done."""
+
+    @classmethod
+    def at(cls, path: str | Path, what: str) -> "DiskFull":
+        """The error for a file or folder, with ``what`` could not be written."""
+        return cls(
+            f"{path}: the disk is full, {what} could not be written; what was there before is "
+            "kept. Free some space and start again (training: with --resume)"
+        )
+
 
 def write_atomic(content: bytes | Sequence[bytes | memoryview], path: str | Path) -> None:
     """Write a file so that ``path`` holds either the old or the new content, also after a crash.
@@ -21,7 +37,7 @@ def write_atomic(content: bytes | Sequence[bytes | memoryview], path: str | Path
         path: where.
 
     Raises:
-        ValueError: the disk is full, or the quota used up.
+        DiskFull: a ValueError; the disk is full, or the quota used up.
     """
     path = Path(path)
     pieces = [content] if isinstance(content, bytes) else content
@@ -36,13 +52,9 @@ def write_atomic(content: bytes | Sequence[bytes | memoryview], path: str | Path
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in DISK_FULL_ERRORS:
             raise
-        size = sum(map(len, pieces))
-        raise ValueError(
-            f"{path}: the disk is full, {size} bytes could not be written; what was there before "
-            "is kept. Free some space and start again (training: with --resume)"
-        ) from None
+        raise DiskFull.at(path, f"{sum(map(len, pieces))} bytes") from None
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -61,7 +61,11 @@ def training_states(folder: str | Path) -> list[Path]:
 
 
 def clear_remains(folder: str | Path) -> None:
-    """Remove what killed processes have left half written; only for whoever holds the folder."""
+    """Remove what killed processes have left half written, and how far they said they were.
+
+    Only for whoever holds the folder.
+    """
+    Path(folder, PROGRESS_NAME).unlink(missing_ok=True)
     for path in Path(folder).glob(".*.tmp"):
         # whoever writes a report here need not hold the folder
         if (match := REMAINS.fullmatch(path.name)) and match[1] not in (TABLE_NAME, REPORT_NAME):

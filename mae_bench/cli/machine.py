@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import resource
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,8 @@ DISTRIBUTION = "mae-bench"
 PYTHON_RANGE = ((3, 10), (3, 13))
 GIB = 2**30
 MINIMUM_FREE_GIB = 1
+SHARED_MEMORY = Path("/dev/shm")
+FEW_HANDLES = 4096
 HOST_LIBRARIES = ("mmdet.models", "mmseg.models", "mmpretrain.models")
 
 
@@ -56,6 +59,8 @@ def all_checks(folder: Path, tested: Mapping[str, str]) -> Iterator[Check]:
         yield check_operators(device)
     yield check_gpu()
     yield check_disk(folder)
+    yield check_shared_memory()
+    yield check_handles()
 
 
 def check_python() -> Check:
@@ -159,6 +164,31 @@ def check_disk(folder: Path) -> Check:
     if free < MINIMUM_FREE_GIB:
         return Check("free disk", found, "wrong", f"free at least {MINIMUM_FREE_GIB} GiB")
     return Check("free disk", found)
+
+
+def check_shared_memory() -> Check:
+    """Eight loader workers, each with two batches of 128 images of 224 pixels, find room."""
+    try:
+        found = shutil.disk_usage(SHARED_MEMORY).total
+    except OSError:
+        return Check("shared memory", "without a folder of its own")
+    wanted = 8 * 2 * 128 * 3 * 224 * 224
+    if found < wanted:
+        fix = (
+            f"less than the {wanted / GIB:.2f} GiB of 8 loader workers with 2 batches of 128 "
+            "images each: docker run --shm-size=8g or --ipc=host, or fewer num_workers"
+        )
+        return Check("shared memory", f"{found / GIB:.2f} GiB in {SHARED_MEMORY}", "note", fix)
+    return Check("shared memory", f"{found / GIB:.1f} GiB in {SHARED_MEMORY}")
+
+
+def check_handles() -> Check:
+    """Enough files may be open at once for loader workers to share their tensors."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if 0 <= limit < FEW_HANDLES:
+        fix = "few for loader workers: ulimit -n 65536, or docker run --ulimit nofile=65536"
+        return Check("open files", str(limit), "note", fix)
+    return Check("open files", "no limit" if limit < 0 else str(limit))
 
 
 def _cuda_available() -> bool:

@@ -1,18 +1,21 @@
 """How far a suite is, for a person: bars on a terminal, plain lines everywhere else."""
 
-import json
 import time
+from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from ..run_folder import PROGRESS_NAME
+from ..files import read_json
+from ..run_folder import LOG_NAME, PROGRESS_NAME
 from .cost import costs
 from .order import time_left
 from .state import Running, State
 
 PLAIN_SECONDS = 30.0
+# Longer than a batch may take (``loader_workers.py``), or the evaluation of a validation.
+STALL_SECONDS = 1200.0
 BAR_SECONDS = 1.0
 
 
@@ -25,13 +28,15 @@ class ProgressReader:
 
     def read(self, running: Running) -> dict[str, float]:
         """``step``, ``total`` and maybe ``loss`` of a running job; empty before its first write."""
-        path = running.job.folder / PROGRESS_NAME
         try:
-            # an interrupted run may have left its own
-            if path.stat().st_mtime < running.started:
-                return {}
-            progress = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            found = read_json(running.job.folder / PROGRESS_NAME)
+            progress: dict[str, float] = {
+                key: float(found[key]) for key in ("step", "total", "loss") if key in found
+            }
+            step = progress["step"] / progress["total"]
+        except (OSError, ValueError, TypeError, KeyError, ZeroDivisionError):
+            return {}  # not written yet, or damaged
+        if not 0 <= step <= 1:
             return {}
         key = (running.job.name, running.started)
         self._first.setdefault(key, (time.monotonic(), int(progress["step"])))
@@ -62,7 +67,47 @@ class ProgressReader:
             if progress["step"] > first_step:
                 pace = (now - first_time) / (progress["step"] - first_step)
                 return pace * (progress["total"] - progress["step"])
-        return None if expected is None else max(0.0, expected - (time.time() - running.started))
+        if expected is None:
+            return None
+        # by the clock on the wall, which may be set, or another machine's
+        return min(expected, max(0.0, expected - (time.time() - running.started)))
+
+
+class StallWatch:
+    """Notices running jobs that say nothing for long, neither in their progress nor their log."""
+
+    def __init__(self, seconds: float = STALL_SECONDS) -> None:
+        self.seconds = seconds
+        # job and its start -> what its files were like, and since when, by our clock
+        self._seen: dict[tuple[str, float], tuple[tuple[int, ...], float]] = {}
+        self._told: set[tuple[str, float]] = set()
+
+    def news(self, state: State) -> list[str]:
+        """A line for each job that has just been found to stand still."""
+        now, lines = time.monotonic(), []
+        for name, running in state.running.items():
+            key = (name, running.started)
+            files = (running.job.folder / PROGRESS_NAME, running.job.folder / LOG_NAME)
+            looks = tuple(_changed(path) for path in files)
+            before, since = self._seen.get(key, (None, now))
+            if looks != before:
+                self._seen[key] = (looks, now)
+                self._told.discard(key)
+            elif now - since >= self.seconds and key not in self._told:
+                self._told.add(key)
+                lines.append(
+                    f"STILL    {name}: no progress for {duration(now - since)} ({running.where}); "
+                    f"see {files[1]}, and end its process if it hangs: the same command "
+                    "then tries again"
+                )
+        return lines
+
+
+def _changed(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def duration(seconds: float) -> str:
@@ -133,9 +178,9 @@ class BarDisplay:
 
     def __init__(self, console: Console) -> None:
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             console=console,
         )
         self._bars: dict[str, TaskID] = {}

@@ -14,15 +14,17 @@ import time
 from collections.abc import Sequence
 from typing import Protocol
 
+from .display import StallWatch
 from .job import Job
 from .order import path_lengths
 from .state import State
-from .worker import EXIT_CODES, TERMINATE_SECONDS
+from .worker import DISK_FULL, EXIT_CODES, TERMINATE_SECONDS
 
 RUN_WORKER = "import sys; from mae_bench.suite.worker import main; sys.exit(main())"
 POLL_SECONDS = 0.1
 # reading every open job's folder is work for a network file system
 SCAN_SECONDS = 1.0
+AGAIN = "the same command tries again"
 
 
 class Display(Protocol):
@@ -57,6 +59,7 @@ def run_jobs(state: State, executor: Executor, display: Display) -> None:
     lengths = path_lengths(state.jobs)
     order = sorted(state.jobs, key=lambda job: -lengths[job.name])
     told = set(state.done)
+    stalls = StallWatch()
     scanned = float("-inf")
     try:
         while True:
@@ -64,6 +67,8 @@ def run_jobs(state: State, executor: Executor, display: Display) -> None:
                 state.refresh()
                 scanned = time.monotonic()
                 _tell(state, told, display)
+                for line in stalls.news(state):
+                    display.event(line)
             if not state.open():
                 return
             for line in executor.start(state, order):
@@ -107,6 +112,10 @@ def visible_gpus() -> list[str]:
     return [str(index) for index in range(torch.cuda.device_count())]
 
 
+def _named(name: str, state: State) -> Job:
+    return next(job for job in state.jobs if job.name == name)
+
+
 class LocalExecutor:
     """Jobs as child processes of this one, as many at once as there are `slots`.
 
@@ -132,8 +141,14 @@ class LocalExecutor:
         started = []
         for job in order:
             if job.name in ready and len(self._processes) < self.slots:
-                self._start(job, state.dead.get(job.name))
-                started.append(f"started  {job.name}")
+                try:
+                    self._start(job, state.dead.get(job.name))
+                except OSError as error:
+                    # no memory for a process, or one that died before it had read what to do
+                    reason = error.strerror or type(error).__name__
+                    state.fail(job, f"its process did not start ({reason}); {AGAIN}")
+                else:
+                    started.append(f"started  {job.name}")
         return started
 
     def _start(self, job: Job, dead: int | None) -> None:
@@ -148,8 +163,14 @@ class LocalExecutor:
             start_new_session=True,
         )
         assert process.stdin is not None
-        json.dump({"job": job.to_json(), "dead": dead, "parent": os.getpid()}, process.stdin)
-        process.stdin.close()
+        order = {"job": job.to_json(), "dead": dead, "parent": os.getpid()}
+        try:
+            with process.stdin:
+                json.dump(order, process.stdin)
+        except OSError:
+            process.kill()
+            process.wait()
+            raise
         self._processes[job.name] = (slot, process)
 
     def collect(self, state: State) -> bool:
@@ -157,11 +178,12 @@ class LocalExecutor:
         ended = [name for name, (_, one) in self._processes.items() if one.poll() is not None]
         for name in ended:
             code = self._processes.pop(name)[1].returncode
-            if code not in EXIT_CODES.values():
+            if code == EXIT_CODES[DISK_FULL]:
+                state.fail(_named(name, state), f"the disk is full: free some space; {AGAIN}")
+            elif code not in EXIT_CODES.values():
                 # the worker itself: out of memory, killed by a person, a full disk
                 how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-                job = next(job for job in state.jobs if job.name == name)
-                state.fail(job, f"its process {how}; the same command tries again")
+                state.fail(_named(name, state), f"its process {how}; {AGAIN}")
         return bool(ended)
 
     def stop(self) -> None:

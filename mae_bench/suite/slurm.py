@@ -5,7 +5,6 @@ goes on when the runner ends. The id of a submission stands in ``slurm.json`` in
 the next runner finds it and does not submit again what is still in the queue.
 """
 
-import json
 import os
 import signal
 import subprocess
@@ -15,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from ..attempt import slurm_job
-from ..files import write_json_atomic
+from ..files import read_json, write_json_atomic
 from ..run_folder import SLURM_LOGS_NAME, SUBMISSION_NAME
 from .job import Job
 from .state import State
-from .worker import FAILED, STOPPED, Worker
+from .worker import DISK_FULL, FAILED, STOPPED, Worker
 
 QUEUE_SECONDS = 10.0  # between two questions to the scheduler, which has other users
 MAX_TIMEOUTS = 100  # a job that reaches its time limit is requeued and goes on this often
@@ -51,11 +50,11 @@ class SlurmTask:
             # The end is Slurm's to make. A job that ends by itself within the grace time of a
             # preemption counts as over and is not requeued.
             time.sleep(1)
-        if outcome == FAILED:
-            raise RuntimeError(f"{self.job.name} failed; see its log")
-        submission = self.job.folder / SUBMISSION_NAME
-        if submission.is_file() and json.loads(submission.read_text())["id"] == slurm_job():
-            submission.unlink()  # done, or given back because another runner came first
+        if outcome in (FAILED, DISK_FULL):
+            raise RuntimeError(f"{self.job.name}: {outcome}; see its log")
+        if _submission(self.job) == slurm_job():
+            # done, or given back because another runner came first
+            (self.job.folder / SUBMISSION_NAME).unlink()
         return outcome
 
     def checkpoint(self) -> Any:
@@ -178,6 +177,6 @@ def _queue() -> set[str] | None:
 def _submission(job: Job) -> str | None:
     """Id of the Slurm job that was submitted for a job, None if there is none or it is over."""
     try:
-        return json.loads((job.folder / SUBMISSION_NAME).read_text(encoding="utf-8"))["id"]
-    except FileNotFoundError:
-        return None
+        return read_json(job.folder / SUBMISSION_NAME)["id"]
+    except (FileNotFoundError, ValueError, KeyError):
+        return None  # a damaged file: it is submitted again, and a second start finds it held

@@ -1,11 +1,11 @@
 """Where a suite stands, read from the files in its work dir, whoever wrote them."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..attempt import Attempt, Watch, newest_attempt
+from ..files import read_json
 from ..results.record import read_record
 from ..run_folder import FAILED_NAME, RECORD_NAME
 from .job import Job
@@ -66,7 +66,7 @@ class State:
         """Read the folders of the jobs that are open."""
         for job in self.open():
             failure = _failure(job)
-            if failure and self.retry.get(job.name) != failure.get("attempt", 0):
+            if failure and self.retry.get(job.name) != failure["attempt"]:
                 self.fail(job, _failure_text(failure))
             elif (job.folder / RECORD_NAME).is_file():
                 self._take_record(job)
@@ -124,16 +124,26 @@ def current_state(jobs: Sequence[Job], slots: int, retry_failed: bool = False) -
     state = State(jobs, slots)
     if retry_failed:
         failures = {job.name: _failure(job) for job in jobs}
-        state.retry = {name: one.get("attempt", 0) for name, one in failures.items() if one}
+        state.retry = {name: one["attempt"] for name, one in failures.items() if one}
     state.refresh()
     return state
 
 
 def _failure(job: Job) -> dict[str, Any] | None:
+    """What ``failed.json`` says; a damaged one says that the job failed."""
+    path = job.folder / FAILED_NAME
     try:
-        return json.loads((job.folder / FAILED_NAME).read_text(encoding="utf-8"))
+        found = read_json(path)
     except FileNotFoundError:
         return None
+    except ValueError as error:
+        found = {"reason": str(error)}
+    tail = found.get("log_tail")
+    return {
+        "reason": str(found.get("reason", f"{path} names no reason")),
+        "attempt": found.get("attempt", 0),
+        "log_tail": [str(line) for line in tail] if isinstance(tail, list) else [],
+    }
 
 
 def _failure_text(failure: dict[str, Any]) -> str:

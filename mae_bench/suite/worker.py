@@ -16,17 +16,19 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from ..attempt import ATTEMPT_VARIABLE, HEARTBEAT_SECONDS, Attempt, Watch, slurm_job, take
-from ..files import write_json_atomic
-from ..run_folder import FAILED_NAME, LOG_NAME, RECORD_NAME
+from ..files import EXIT_DISK_FULL, DiskFull, write_json_atomic
+from ..run_folder import FAILED_NAME, LOG_NAME, RECORD_NAME, clear_remains
 from .job import Job
 
 LOG_TAIL_LINES = 20
+LOG_TAIL_BYTES = 1 << 16
 POLL_SECONDS = 0.1
 # a training process may be in the middle of writing a checkpoint
 TERMINATE_SECONDS = 20.0
 
 DONE, FAILED, BUSY, NOT_READY, STOPPED = "done", "failed", "busy", "not ready", "stopped"
-EXIT_CODES = {DONE: 0, FAILED: 1, BUSY: 3, NOT_READY: 4, STOPPED: 5}
+DISK_FULL = "disk full"  # nothing is wrong with the job: it is to be started again
+EXIT_CODES = {DONE: 0, FAILED: 1, BUSY: 3, NOT_READY: 4, STOPPED: 5, DISK_FULL: EXIT_DISK_FULL}
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -73,6 +75,7 @@ class Worker:
             return NOT_READY
         self.job.claim()
         (self.job.folder / FAILED_NAME).unlink(missing_ok=True)
+        clear_remains(self.job.folder)
         path = self.job.folder / LOG_NAME
         with path.open("ab") as log:
             start = log.tell()
@@ -96,8 +99,10 @@ class Worker:
         # Slurm ends all processes of a job at once, the command maybe before us
         if not finished or (process.returncode == -signal.SIGTERM and slurm_job()):
             return STOPPED
+        if process.returncode == EXIT_DISK_FULL:
+            return DISK_FULL
         with path.open("rb") as log:
-            log.seek(start)
+            log.seek(max(start, path.stat().st_size - LOG_TAIL_BYTES))
             lines = log.read().decode(errors="replace").splitlines()
         failure = {
             "job": self.job.name,
@@ -120,7 +125,7 @@ class Worker:
                 return False
             if time.monotonic() - beat >= HEARTBEAT_SECONDS:
                 beat = time.monotonic()
-                if not attempt.beat():
+                if not attempt.keep():
                     # We were suspended and given up: the job is another's, down to its files.
                     process.kill()
                     return False
@@ -174,6 +179,9 @@ def main() -> int:
         signal.signal(number, lambda *_: worker.stop())
     try:
         return EXIT_CODES[worker.run()]
+    except DiskFull as error:
+        print(f"{worker.job.name}: {error}", file=sys.stderr)
+        return EXIT_CODES[DISK_FULL]
     except (ValueError, OSError) as error:
         print(f"{worker.job.name}: {error}", file=sys.stderr)
         return 2

@@ -17,6 +17,7 @@ from torch import nn
 from torch.utils.data import BatchSampler, DataLoader
 
 from ..registry import LOOPS
+from .loader_workers import check_room
 from .seeded import (
     BROKEN_KEY,
     DrawSampler,
@@ -49,6 +50,7 @@ class _SeededLoop:
         self.seed = seed
         self.max_broken_share = max_broken_share
         self.broken: set[str] = set()
+        self.first = True
         super().__init__(runner, seeded_dataloader(dataloader, seed), **kwargs)  # type: ignore
         loader = self.dataloader
         loader.collate_fn = partial(collate_reports, collate=loader.collate_fn)
@@ -64,6 +66,9 @@ class _SeededLoop:
         if isinstance(args[-1], dict):
             for report in filter(None, args[-1].pop(BROKEN_KEY)):
                 self._note_broken(report)
+        if self.first:
+            self.first = False
+            check_room(self.dataloader, args[-1])
         # Processes draw different numbers; masks have the seed of their sample.
         seed_everything(seed_of(self.seed, self._iter, get_rank()))
         super().run_iter(*args)  # type: ignore[misc]

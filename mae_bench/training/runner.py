@@ -9,9 +9,11 @@ from mmengine.model import convert_sync_batchnorm
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import nn
+from torch.utils.data import DataLoader
 
 from .hooks import ExportCheckpoint, WriteRecord
 from .hooks.check_sets import CheckSets
+from .loader_workers import guard, named_failures
 from .resuming import read_run
 from .sharding import GatherToValidate, keep_states_whole, shard_model
 from .start import Start
@@ -33,6 +35,21 @@ class TrainRunner(Runner):
     def from_cfg(cls, cfg: Config, start: Start | None = None) -> "TrainRunner":
         """Build from a config, see ``find_start``."""
         return Runner.from_cfg.__func__(partial(cls, start=start), cfg)  # type: ignore[attr-defined]
+
+    def train(self) -> nn.Module:
+        """Train; what the loader's workers lack is said in a ValueError."""
+        with named_failures(self.work_dir):
+            return super().train()
+
+    def test(self) -> dict[str, float]:
+        """Test, likewise."""
+        with named_failures(self.work_dir):
+            return super().test()
+
+    @staticmethod
+    def build_dataloader(*args: Any, **kwargs: Any) -> DataLoader:
+        """Build a loader whose workers fail where they would hang."""
+        return guard(Runner.build_dataloader(*args, **kwargs))
 
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
         """Scale by the batch of an optimizer step: GPUs x batch_size x accumulation.

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from packaging.requirements import Requirement
@@ -49,6 +50,17 @@ def test_operators_and_machine(tmp_path):
     assert environment.check_operators("cpu").status == "ok"
     assert environment.check_gpu().found
     assert environment.check_disk(tmp_path).found.endswith(str(tmp_path))
+
+
+def test_shared_memory_and_handles(tmp_path, monkeypatch):
+    assert environment.check_shared_memory().found and environment.check_handles().found
+    usage = SimpleNamespace(total=64 * 2**20)  # what a container has unless it is given more
+    monkeypatch.setattr(environment.shutil, "disk_usage", lambda path: usage)
+    check = environment.check_shared_memory()
+    assert check.status == "note" and "--shm-size" in check.fix
+    monkeypatch.setattr(environment.resource, "getrlimit", lambda kind: (1024, 1024))
+    check = environment.check_handles()
+    assert check.status == "note" and "ulimit -n" in check.fix
 
 
 def test_little_disk_is_wrong(tmp_path, monkeypatch):

@@ -1,10 +1,13 @@
 """How a command ends: its code, and what it says on standard error."""
 
+import errno
+
 import cv2
 import pytest
 
 from mae_bench.cli.command import run_command
 from mae_bench.datasets.reading import BrokenImage
+from mae_bench.files import DiskFull
 
 
 def run(main, capsys) -> tuple[int, list[str]]:
@@ -44,6 +47,23 @@ def test_a_surprise_says_where(capsys):
     assert lines[0] == "error: RuntimeError: out of luck"
     assert lines[1].startswith("  where: test_command.py:")
     assert len(lines) == 2
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        DiskFull.at("a/b.pth", "12 bytes"),
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded", "log.json"),
+    ],
+)
+def test_a_full_disk_has_a_code_of_its_own(error, capsys):
+    code, lines = run(fail(error), capsys)
+    assert code == 75 and len(lines) == 1
+
+
+def test_no_control_character_of_a_file_reaches_the_terminal(capsys):
+    assert run(fail(ValueError("c.pth: \x1b[2J")), capsys)[1] == ["error: c.pth: \\x1b[2J"]
 
 
 def test_an_error_without_words_has_its_name(capsys):

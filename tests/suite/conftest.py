@@ -48,6 +48,8 @@ if checkpoint and not Path(checkpoint).is_file():
 if what == "fail":
     print("ordinary line")
     sys.exit("RuntimeError: out of luck\\n  where: somewhere")
+if what == "disk full":
+    sys.exit(75)
 if what == "hang":
     Path("hanging.pid").write_text(str(os.getpid()))
     time.sleep(60)

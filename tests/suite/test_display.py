@@ -2,14 +2,19 @@
 
 import io
 import json
-import os
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
 from rich.console import Console
 
-from mae_bench.suite.display import BarDisplay, PlainDisplay, ProgressReader, duration
+from mae_bench.suite.display import (
+    BarDisplay,
+    PlainDisplay,
+    ProgressReader,
+    StallWatch,
+    duration,
+)
 from mae_bench.suite.plan import Job
 from mae_bench.suite.state import Running, State
 
@@ -60,15 +65,64 @@ def test_running_job_goes_on_at_its_own_pace(tmp_path, monkeypatch):
     assert reader.left(state) == "about 1 min"
 
 
-def test_progress_left_by_an_interrupted_run_is_not_shown(tmp_path):
+def test_damaged_progress_is_not_shown(tmp_path):
     job = _job(tmp_path, "a", 1)
     job.folder.mkdir()
     file = job.folder / "progress.json"
-    file.write_text(json.dumps({"step": 10, "total": 50}))
-    os.utime(file, (time.time() - 1000,) * 2)
+    for content in (
+        "{",
+        "null",
+        "[]",
+        '{"step": "x", "total": 1}',
+        '{"step": 3, "total": 0}',
+        "{}",
+    ):
+        file.write_text(content)
+        assert ProgressReader().read(_running(job, 5)) == {}
+    file.write_text('{"step": 3, "total": 2}')
     assert ProgressReader().read(_running(job, 5)) == {}
-    file.write_text("{")
-    assert ProgressReader().read(_running(job, 5)) == {}
+
+
+def test_a_clock_that_was_set_makes_no_estimate_of_its_own(tmp_path):
+    job = _job(tmp_path, "a", 10)
+    state = State([job], 1)
+    for seconds_ago in (-7200, 0):
+        state.running["a"] = _running(job, seconds_ago)
+        assert ProgressReader().left(state) == "about 10 min"
+
+
+def test_a_job_without_progress_is_said_once_and_again_after_it_went_on(tmp_path, monkeypatch):
+    jobs = [_job(tmp_path, "a", 1), _job(tmp_path, "b", 1)]
+    state = State(jobs, 2)
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr("mae_bench.suite.display.time.monotonic", lambda: clock.now)
+    watch = StallWatch(seconds=600)
+    for job in jobs:
+        job.folder.mkdir()
+        state.running[job.name] = _running(job, 5)
+    assert watch.news(state) == []
+    clock.now += 599
+    (jobs[1].folder / "progress.json").write_text("{}")  # b goes on
+    assert watch.news(state) == []
+    clock.now += 1
+    (line,) = watch.news(state)
+    assert line.startswith("STILL    a: no progress for 10 min (here:1); see ")
+    clock.now += 598
+    assert watch.news(state) == []  # said before; b has one second left
+    (jobs[0].folder / "log.txt").write_text("goes on")
+    assert watch.news(state) == []
+    clock.now += 1000
+    assert [line.split(":")[0] for line in watch.news(state)] == ["STILL    a", "STILL    b"]
+
+
+def test_names_are_no_markup(tmp_path):
+    job = _job(tmp_path, "runs[seed0] [/x] [bold]", 1)
+    state = State([job], 1, set(), {})
+    state.running[job.name] = _running(job, 5)
+    out = io.StringIO()
+    with BarDisplay(Console(file=out, width=200, force_terminal=True)) as display:
+        display.refresh(state)
+    assert "runs[seed0] [/x] [bold]" in out.getvalue()
 
 
 def test_both_displays_say_step_loss_and_counts(tmp_path: Path):

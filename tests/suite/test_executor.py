@@ -247,3 +247,57 @@ def test_schedule_by_hand():
     assert time_left(jobs[1:], {"b": 1, "c": 1, "d": 3}, {"b", "d"}, 2) == 3
     # one at a time, d has started and goes first although c's chain is as long
     assert time_left(jobs[2:], {"c": 1, "d": 0.5}, {"d"}, 1) == 1.5
+
+
+def test_a_process_that_does_not_start_fails_alone(workplace, monkeypatch):
+    jobs = plan_jobs(load_suite(workplace.write()), workplace.work_dir).jobs
+    state = current_state(jobs, 2)
+    local, lines = executor.LocalExecutor(2, []), Lines()
+    broken = iter(["no fork", "dies early", None])
+    popen = subprocess.Popen
+
+    def start(command, **options):
+        how = next(broken, None)
+        if how == "no fork":
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        if how == "dies early":
+            process = popen([sys.executable, "-c", ""], **options)
+            process.wait()
+            return process
+        return popen(command, **options)
+
+    monkeypatch.setattr(executor.subprocess, "Popen", start)
+    executor.run_jobs(state, local, lines)
+    reasons = sorted(state.failed.values())
+    assert reasons == [
+        f"its process did not start ({why}); the same command tries again"
+        for why in ("Broken pipe", "Resource temporarily unavailable")
+    ]
+    assert state.done and len(state.done) + len(state.blocked) + 2 == len(jobs)
+    # nothing was kept against them
+    again = run(workplace)
+    assert not again.failed and len(again.done) == len(jobs)
+
+
+def test_a_full_disk_is_no_failure_of_the_job(workplace):
+    jobs = plan_jobs(load_suite(workplace.write()), workplace.work_dir).jobs
+    name = jobs[0].name
+    workplace.behave({name: "disk full"})
+    state = run(workplace)
+    assert state.failed[name] == "the disk is full: free some space; the same command tries again"
+    assert not (workplace.work_dir / name / "failed.json").exists()
+    workplace.behave({})
+    assert not run(workplace).failed
+
+
+@pytest.mark.parametrize(
+    "content", ["", "null", "[1]", '{"reason": 5}', '{"log_tail": 1}', "\\xff"]
+)
+def test_a_damaged_note_of_a_failure_still_says_that_the_job_failed(workplace, content):
+    jobs = plan_jobs(load_suite(workplace.write()), workplace.work_dir).jobs
+    first = next(job for job in jobs if not job.needs)
+    first.claim()
+    (first.folder / "failed.json").write_text(content)
+    state = current_state(jobs, 1)
+    assert list(state.failed) == [first.name] and state.failed[first.name]
+    assert first.name not in current_state(jobs, 1, retry_failed=True).failed
