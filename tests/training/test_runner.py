@@ -102,7 +102,7 @@ def more_channels(config):
     [
         ("nowhere", "holds 0 files, and two make a row"),
         ("one", "holds 1 files, and two make a row"),
-        ("texts", "a.txt: cannot be read as an image"),
+        ("texts", "a.txt: cannot be decoded as an image"),
         ("sizes", "use one size"),
         ("odd", "pictures of 18x18 pixels are no whole patches of 4"),
     ],
