@@ -17,9 +17,9 @@ from mae_bench.attempt import (
     Watch,
     held,
     newest_attempt,
-    process_start,
     take,
 )
+from mae_bench.processes import process_start
 
 # Takes the folder in argv[1], says so, and lives until its standard input is closed.
 HOLD = """

@@ -12,6 +12,17 @@ import mae_bench
 
 PACKAGE = Path(mae_bench.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
+# What lies beside the rooms, and imports none of them.
+BESIDE = {
+    "__main__": {"cli"},  # but for the door
+    "attempt": set(),
+    "distributed": set(),
+    "files": set(),
+    "processes": set(),
+    "registry": set(),
+    "run_folder": set(),
+    "text": set(),
+}
 # From the ground up: a room may import those below it, and what lies beside the rooms.
 ROOMS = (
     {"models"},
@@ -19,6 +30,7 @@ ROOMS = (
     {"datasets"},
     {"openmmlab"},
     {"config", "evaluation", "visualize"},
+    {"recipe"},
     {"results"},
     {"training"},
     {"suite"},
@@ -104,6 +116,17 @@ def test_no_arrow_upward():
 def test_every_room_is_listed():
     rooms = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
     assert rooms == set.union(*ROOMS)
+
+
+def test_what_lies_beside_the_rooms_is_listed_and_imports_none():
+    page = PACKAGE.with_name("docs").joinpath("architecture.md").read_text(encoding="utf-8")
+    beside = {path.stem: path for path in PACKAGE.glob("*.py") if path.name != "__init__.py"}
+    assert beside.keys() == BESIDE.keys()
+    for name, path in beside.items():
+        assert {room(other) for other in imports_of(path)} - {None} == BESIDE[name]
+        assert name == "__main__" or f"`{name}.py`" in page
+    for name in set.union(*ROOMS):
+        assert f"`{name}/`" in page
 
 
 def test_a_file_name_occurs_once():

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..files import read_json
 from ..models.block import LAYER_NORM_EPS
-from .describe import Unseen
+from .metadata import Unseen
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"

@@ -12,7 +12,6 @@ from .adapters import ADAPTERS, candidates
 from .adapters.adapter import NORMALIZATIONS, Adapter, Imported, Tensors
 from .array_files import load_npz, load_pickled_arrays
 from .containers import choose, is_average
-from .describe import Unseen, describe, known_heads, metadata_heads
 from .format import (
     METADATA_KEY,
     CheckpointMetadata,
@@ -23,6 +22,7 @@ from .format import (
 )
 from .hf_folder import settings_beside, weights_in
 from .limits import check_unpacked
+from .metadata import Unseen, describe, known_heads, metadata_heads
 from .names import ENCODER
 from .torch_file import load_torch_file
 

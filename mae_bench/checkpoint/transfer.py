@@ -13,10 +13,10 @@ from mmengine.model.weight_init import update_init_info
 from torch import Tensor, nn
 
 from ..registry import WEIGHT_INITIALIZERS
-from .describe import metadata_heads
 from .fit import DOCS, OFFSET_TABLES, RELATIVE_TABLE, fit_tensor
 from .format import CheckpointMetadata
 from .loading_report import LoadingReport, make_report
+from .metadata import metadata_heads
 from .names import ENCODER, visible_architecture, visible_options
 from .reader import Checkpoint, read_checkpoint
 from .variants import is_layer_scale, match_variants

@@ -44,8 +44,8 @@ def main() -> None:
     args = parse_args()
     from ..checkpoint.adapters import ADAPTERS
     from ..checkpoint.adapters.writing import write_foreign_file
-    from ..checkpoint.describe import Unseen
     from ..checkpoint.format import save_checkpoint
+    from ..checkpoint.metadata import Unseen
     from ..checkpoint.reader import OURS, read_checkpoint
 
     names = [OURS, *ADAPTERS]

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..attempt import slurm_job
 from ..files import read_json, write_json_atomic
+from ..processes import slurm_job
 from ..run_folder import SLURM_LOGS_NAME, SUBMISSION_NAME
 from .job import Job
 from .state import State

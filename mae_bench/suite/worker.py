@@ -15,8 +15,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from ..attempt import ATTEMPT_VARIABLE, HEARTBEAT_SECONDS, Attempt, Watch, slurm_job, take
+from ..attempt import ATTEMPT_VARIABLE, HEARTBEAT_SECONDS, Attempt, Watch, take
 from ..files import EXIT_DISK_FULL, DiskFull, write_json_atomic
+from ..processes import slurm_job
 from ..run_folder import FAILED_NAME, LOG_NAME, RECORD_NAME, clear_remains
 from .job import Job
 

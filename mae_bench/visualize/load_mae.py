@@ -6,8 +6,8 @@ import torch
 from mmengine.registry import init_default_scope
 from torch import Tensor
 
-from ..checkpoint.describe import Unseen
 from ..checkpoint.format import CheckpointMetadata
+from ..checkpoint.metadata import Unseen
 from ..checkpoint.reader import read_checkpoint
 from ..checkpoint.whole_model import load_model
 from ..config.load import load_config

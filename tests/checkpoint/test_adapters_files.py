@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from mae_bench.checkpoint.adapters import ADAPTERS, candidates
 from mae_bench.checkpoint.adapters.adapter import rename
 from mae_bench.checkpoint.adapters.writing import write_foreign_file
-from mae_bench.checkpoint.describe import Unseen, describe
 from mae_bench.checkpoint.format import CheckpointMetadata, save_checkpoint
+from mae_bench.checkpoint.metadata import Unseen, describe
 from mae_bench.checkpoint.reader import read_checkpoint
 from mae_bench.checkpoint.transfer import load_backbone
 from mae_bench.models import VisionTransformer

@@ -9,7 +9,7 @@ from timm.models.vision_transformer import checkpoint_filter_fn
 from torch import nn
 
 from mae_bench.checkpoint.adapters import ADAPTERS
-from mae_bench.checkpoint.describe import Unseen
+from mae_bench.checkpoint.metadata import Unseen
 from mae_bench.checkpoint.reader import read_checkpoint
 from mae_bench.checkpoint.transfer import load_backbone
 from mae_bench.models import MAE, VisionTransformer

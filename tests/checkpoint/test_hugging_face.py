@@ -15,7 +15,7 @@ import transformers
 from safetensors.torch import save_file
 from torch import Tensor
 
-from mae_bench.checkpoint.describe import Unseen
+from mae_bench.checkpoint.metadata import Unseen
 from mae_bench.checkpoint.reader import read_checkpoint
 from mae_bench.checkpoint.transfer import load_backbone
 from mae_bench.models import VisionTransformer

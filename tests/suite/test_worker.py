@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mae_bench.attempt import newest_attempt, process_start
+from mae_bench.attempt import newest_attempt
+from mae_bench.processes import process_start
 from mae_bench.suite.executor import RUN_WORKER
 from mae_bench.suite.plan import Job
 
