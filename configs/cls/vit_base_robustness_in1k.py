@@ -43,13 +43,7 @@ test_dataloader = dict(
     dataset=dict(
         type=RobustnessSets,
         data_root="data",
-        folders=dict(
-            imagenet_val="imagenet/val",
-            imagenet_a="imagenet-a",
-            imagenet_r="imagenet-r",
-            imagenet_sketch="sketch",
-            imagenet_c="imagenet-c",
-        ),
+        # folders: where the sets lie below it; see the class for where they are looked for
         transform=dict(size=224, resize=256, interpolation="bicubic"),
         corrupt_val=False,
         resize_c=False,

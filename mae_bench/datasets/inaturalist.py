@@ -9,7 +9,11 @@ from mmpretrain.datasets import BaseDataset
 from ..registry import DATASETS
 from .annotations import check_images_exist, check_num_classes, class_names, unique
 
-TABLES = ("images", "categories", "annotations")
+TABLES = {
+    "images": ("id", "file_name"),
+    "categories": ("id", "name"),
+    "annotations": ("image_id", "category_id"),
+}
 
 
 @DATASETS.register_module()
@@ -67,7 +71,10 @@ class INaturalist(BaseDataset):
             )
         check_num_classes(self.num_classes, len(categories), file)
 
-        rank = {category: label for label, category in enumerate(sorted(categories))}
+        # Numbers that are written as text are ranked as numbers.
+        numbers = all(isinstance(key, str) and key.isdecimal() for key in categories)
+        order = sorted(categories, key=int if numbers else None)
+        rank = {category: label for label, category in enumerate(order)}
         names = [categories[category] for category in rank]
         self._metainfo["classes"] = class_names(self.CLASSES, names, file)
         paths = {image: str(Path(self.img_prefix, images[image])) for image in sorted(images)}
@@ -82,9 +89,18 @@ class INaturalist(BaseDataset):
             tables = json.loads(file.read_bytes())
         except ValueError as error:
             raise ValueError(f"{file}: not JSON ({error}): unpack the archive again") from None
-        missing = [name for name in TABLES if name not in tables]
+        missing = [n for n in TABLES if not isinstance(tables, dict) or n not in tables]
         if missing:
             raise ValueError(
                 f"{file}: lacks {missing[0]!r}: not a train or val file of iNaturalist"
             )
+        for name, keys in TABLES.items():
+            rows = tables[name]
+            for i, row in enumerate(rows if isinstance(rows, list) else [rows]):
+                lacking = [key for key in keys if not isinstance(row, dict) or key not in row]
+                if lacking or not isinstance(rows, list):
+                    raise ValueError(
+                        f"{file}: entry {i} of {name!r} has no {(lacking or keys)[0]!r}: not a "
+                        "train or val file of iNaturalist"
+                    )
         return tables

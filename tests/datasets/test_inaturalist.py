@@ -75,9 +75,19 @@ def break_test_file(tables):
     del tables["annotations"]
 
 
+def break_unnamed(tables):
+    del tables["categories"][1]["name"]
+
+
+def break_dict(tables):
+    tables["annotations"] = {str(i): row for i, row in enumerate(tables["annotations"])}
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
+        (break_unnamed, "entry 1 of 'categories' has no 'name'"),
+        (break_dict, "of 'annotations' has no 'image_id'"),
         (break_unknown_category, r"image \d+ has the unknown category 77"),
         (break_unknown_image, r"annotation of image 77, which it does not list"),
         (break_duplicate_image, r"image id \d+ occurs twice"),
@@ -94,6 +104,18 @@ def test_a_wrong_file_is_named(damage, message, tmp_path):
     (tmp_path / "train2018.json").write_text(json.dumps(tables))
     with pytest.raises(ValueError, match=rf"train2018.json: .*{message}"):
         read(tmp_path)
+
+
+def test_numbers_written_as_text_are_ranked_as_numbers(tmp_path):
+    write_inaturalist(tmp_path)
+    tables, _ = inaturalist_tables("train")
+    expected = labels(read(tmp_path), tmp_path)
+    for row in tables["categories"]:
+        row["id"] = str(row["id"] + 8)  # 8, 9, 10, ...
+    for row in tables["annotations"]:
+        row["category_id"] = str(row["category_id"] + 8)
+    (tmp_path / "train2018.json").write_text(json.dumps(tables))
+    assert labels(read(tmp_path), tmp_path) == expected
 
 
 def test_missing_image(tmp_path):

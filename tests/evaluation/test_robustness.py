@@ -179,6 +179,31 @@ def test_missing_sets_are_named_and_the_rest_evaluated(test_tool, tiny, tmp_path
     assert list(record.metrics) == ["imagenet_sketch/top1"]
 
 
+def test_sets_of_other_names_empty_ones_and_parts(test_tool, tiny, tmp_path):
+    config, checkpoint = tiny
+    class_folders(tmp_path / "sets/imagenet/val", (TENCH, STINGRAY), size=(230, 230))
+    # The same pictures, in folders named by their labels as ImageNet-V2's.
+    v2 = tmp_path / "sets/imagenetv2"
+    class_folders(v2, (TENCH, STINGRAY), size=(230, 230))
+    for name in (TENCH, STINGRAY):
+        (v2 / name).rename(v2 / str(LABELS[name]))
+    (tmp_path / "sets/imagenet-r").mkdir()
+    for severity in range(1, 6):
+        per_class = 1 if severity == 3 else 2
+        class_folders(tmp_path / f"sets/imagenet-c/fog/{severity}", (TENCH,), per_class=per_class)
+    options = ["--cfg-options", *FAST, "test_dataloader.dataset.data_root=sets"]
+    options.append("test_dataloader.dataset.folders.imagenet_v2=imagenetv2")
+    code, out, err = test_tool(config, checkpoint, *options)
+    assert code == 0, err
+    record = only_record()
+    assert record.metrics["imagenet_v2/top1"] == record.metrics["imagenet_val/top1"]
+    assert record.data_counts["imagenet_v2"] == 4
+    missing = record.run_card["missing"]
+    assert "imagenet_r: nothing in sets/imagenet-r" in missing
+    assert "imagenet_c/fog/3: 1 of 2 images are in sets/imagenet-c/fog/3" in missing
+    assert re.search(r"imagenet_v2 +4 +top-1", out)
+
+
 def test_no_set_at_all_is_an_error(test_tool, tiny, tmp_path):
     (tmp_path / "data").mkdir()
     code, out, err = test_tool(*tiny)
