@@ -9,7 +9,7 @@ from typing import Any
 
 from ..files import sha256_of
 from .adapters import ADAPTERS, candidates
-from .adapters.adapter import NORMALIZATIONS, Adapter, Imported, Tensors
+from .adapters.adapter import NORMALIZATIONS, UNKNOWN, Adapter, Imported, Tensors
 from .array_files import load_npz, load_pickled_arrays
 from .containers import choose, is_average
 from .format import (
@@ -20,8 +20,10 @@ from .format import (
     load_safetensors,
     stored_metadata,
 )
-from .hf_folder import settings_beside, weights_in
+from .hf_folder import settings_beside
+from .known import Known
 from .limits import check_unpacked
+from .locate_checkpoint import locate
 from .metadata import Unseen, describe, known_heads, metadata_heads
 from .names import ENCODER
 from .torch_file import load_torch_file
@@ -40,7 +42,9 @@ class Checkpoint:
         stated: metadata of our format, where the file has any.
         adapter: its foreign format; None where it is ours or unknown.
         notes: how it was read, where that was not plain: entry, prefix, averages left.
-        beside: what a config beside the file says, see ``hf_folder``.
+        beside: what a config beside the file says, see ``hf_folder``, or the hub's library.
+        known: which public checkpoint it is.
+        revision: of the hub, the commit it was taken from.
     """
 
     path: Path
@@ -50,6 +54,8 @@ class Checkpoint:
     adapter: Adapter | None
     notes: list[str] = field(default_factory=list)
     beside: Unseen = Unseen()
+    known: Known | None = None
+    revision: str | None = None
 
     @cached_property
     def sha256(self) -> str:
@@ -100,18 +106,26 @@ class Checkpoint:
     @property
     def says_input(self) -> bool:
         """Whether the statistics are said of this file, and are not just usual for its format."""
-        return bool(self.stated or self.beside.mean)
+        return bool(self.stated or self.known or self.beside.mean)
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Format, and how the model was trained: what the file states, or no more than it shows."""
-        if self.stated:
-            stated = self.stated
-            facts = dict(method=stated.method, data=stated.data, epochs=stated.epochs)
-        else:
-            claim = self.adapter.claim if self.adapter else "unknown"
-            facts = dict(method=claim, data="unknown", epochs=None)
-        return {**facts, "format": self.format}
+        """Format, and how the model was trained: as stated or published, or a guess by names.
+
+        A guess says whose method the names are of, ``guessed``. ``known`` is the name of a public
+        checkpoint, ``revision`` the commit of the hub.
+        """
+        said = self.stated or self.known
+        guess = self.adapter.guess if self.adapter and not said else None
+        claim = self.adapter.claim if self.adapter else UNKNOWN
+        facts: dict[str, Any] = {
+            "method": said.method if said else claim,
+            "data": said.data if said and said.data != UNKNOWN else None,
+            "epochs": said.epochs if said else None,
+            "format": self.format,
+        }
+        extra = dict(guessed=guess, known=self.known and self.known.name, revision=self.revision)
+        return facts | {key: value for key, value in extra.items() if value}
 
     def describe(self, unseen: Unseen) -> CheckpointMetadata:
         """Metadata of our format.
@@ -129,9 +143,12 @@ class Checkpoint:
             raise ValueError(f"{self.path}: {error}") from None
 
     def _with_beside(self, unseen: Unseen) -> Unseen:
-        """What was given, else what stands beside the file."""
+        """What was given, else what is published or stands beside the file."""
         given = {name: value for name, value in vars(unseen).items() if value is not None}
         beside = dict(vars(self.beside))
+        if self.known:
+            published = {name: getattr(self.known, name) for name in ("method", "data", "epochs")}
+            beside |= published
         if {"mean", "normalization"} & set(given):
             beside |= dict(mean=None, std=None)
         return Unseen(**{**beside, **given})
@@ -214,8 +231,8 @@ def read_checkpoint(
     found where exactly one reading is of a known format.
 
     Args:
-        path: ``.safetensors``, ``.npz``, ``.pkl``, a file of ``torch.save``, or a folder of Hugging
-            Face.
+        path: ``.safetensors``, ``.npz``, ``.pkl``, a file of ``torch.save``, a folder of Hugging
+            Face, or a name (see ``locate_checkpoint.locate``).
         key: entry to take, with dots between levels.
         prefix: of names, taken off; others are left out.
         adapter: the format; detected where None.
@@ -225,8 +242,9 @@ def read_checkpoint(
         ValueError: a damaged file, NaN, anything but tensors and what is harmless, or several
             ways to read it.
     """
-    path = Path(path).expanduser()
-    path = weights_in(path) if path.is_dir() else path
+    source = locate(path)
+    path, known = source.path, source.known
+    adapter = adapter or (ADAPTERS[known.format] if known else None)
     content, stated = _read(path)
     if stated and METADATA_KEY not in content:
         key, prefix = "", ""  # of our format, which has neither
@@ -242,11 +260,21 @@ def read_checkpoint(
     for other in others:
         kind = "an average of the weights (EMA)" if is_average(other, content) else "plain weights"
         notes.append(f"has {kind} too: {other.options}")
-    beside = Unseen()
+    beside = source.beside
     if adapter and adapter.name.startswith("hf_"):
         beside, differing = settings_beside(path)
         notes += differing
-    return Checkpoint(path, reading.tensors, reading.rest, stated, adapter, notes, beside)
+    return Checkpoint(
+        path,
+        reading.tensors,
+        reading.rest,
+        stated,
+        adapter,
+        notes,
+        beside,
+        known,
+        source.revision,
+    )
 
 
 def _read(path: Path) -> tuple[Any, CheckpointMetadata | None]:

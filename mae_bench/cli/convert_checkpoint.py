@@ -5,9 +5,15 @@ tools/convert_checkpoint.py mae_base.safetensors vit_mae.safetensors --to hf_vit
 tools/convert_checkpoint.py run/epoch_40.pth epoch_40.safetensors --key ema_state_dict
 """
 
+from __future__ import annotations
+
 import argparse
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..checkpoint.format import CheckpointMetadata
 
 
 def parse_args() -> argparse.Namespace:
@@ -15,12 +21,19 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("src", help="checkpoint to read; nothing in it is executed")
+    parser.add_argument(
+        "src",
+        help="checkpoint to read: a file, a folder of Hugging Face, mae:vit_base and the like, "
+        "hf-hub:OWNER/NAME or timm:NAME; nothing in it is executed",
+    )
     parser.add_argument("dst", help="file to write; its suffix says how: .safetensors, .pth, .npz")
     parser.add_argument("--from", dest="source", help="format of SRC; detected when left out")
     parser.add_argument("--key", help="entry of SRC to take, dots between levels (default: found)")
     parser.add_argument("--prefix", help="take names with this prefix, without it (default: found)")
     parser.add_argument("--to", default="mae_bench", help="format of DST (default: mae_bench)")
+    parser.add_argument(
+        "--push", metavar="OWNER/NAME", help="upload DST and a card to the Hugging Face hub"
+    )
     unseen = parser.add_argument_group("what a foreign SRC does not show, for our metadata")
     unseen.add_argument("--num-heads", type=int, help="default: by width, of our sizes")
     unseen.add_argument(
@@ -45,6 +58,7 @@ def main() -> None:
     from ..checkpoint.adapters import ADAPTERS
     from ..checkpoint.adapters.writing import write_foreign_file
     from ..checkpoint.format import save_checkpoint
+    from ..checkpoint.locate_checkpoint import push
     from ..checkpoint.metadata import Unseen
     from ..checkpoint.reader import OURS, read_checkpoint
 
@@ -66,17 +80,17 @@ def main() -> None:
         epochs=args.epochs,
     )
 
-    path = Path(args.src)
-    if Path(args.dst).exists() and path.exists() and path.samefile(args.dst):
-        raise ValueError(f"{path}: SRC and DST are the same file: name another DST")
     adapter = ADAPTERS[args.source] if args.source not in (None, OURS) else None
-    checkpoint = read_checkpoint(path, args.key, args.prefix, adapter)
+    checkpoint = read_checkpoint(args.src, args.key, args.prefix, adapter)
+    path = checkpoint.path
+    if Path(args.dst).exists() and path.samefile(args.dst):
+        raise ValueError(f"{path}: SRC and DST are the same file: name another DST")
     stated = checkpoint.stated
     if args.source == OURS and not stated:
         raise ValueError(f"{path}: has no metadata of {OURS}: leave out --from")
     if stated and unseen != Unseen():
         raise ValueError(f"{path}: is of our format and says what these options would")
-    if stated and args.to == OURS and not checkpoint.adapter:
+    if stated and args.to == OURS and not checkpoint.adapter and not args.push:
         raise ValueError(f"{path}: is of our format already: name another with --to")
     if not stated and not checkpoint.adapter:
         raise ValueError(f"{path}: {checkpoint.unknown_format()}")
@@ -111,6 +125,21 @@ def main() -> None:
             f"not held by {args.to}: input mean {stated.mean}, std {stated.std} on the scale "
             f"0..255, method {stated.method}, data {stated.data}"
         )
+    if args.push:
+        card = model_card(args.push, args.to, metadata if args.to == OURS else checkpoint.metadata)
+        push(args.push, Path(args.dst), card)
+
+
+def model_card(name: str, kind: str, metadata: CheckpointMetadata | None) -> str:
+    """The card of a pushed checkpoint: what the file says of itself, and how to use it."""
+    lines = [f"# {name}", "", f"A Vision Transformer in the format `{kind}` of mae_bench.", ""]
+    if metadata is not None:
+        lines += ["| | |", "|---|---|"]
+        values = vars(metadata) | {"source": metadata.source and vars(metadata.source)}
+        lines += [f"| {key.replace('_', ' ')} | {value} |" for key, value in values.items()]
+        lines.append("")
+    lines += ["```", f"tools/train.py CONFIG --checkpoint hf-hub:{name}", "```", ""]
+    return "\n".join(lines)
 
 
 def _shortened(names: list[str]) -> str:

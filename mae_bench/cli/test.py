@@ -49,7 +49,7 @@ def main() -> None:
     from ..training import launch
     from ..training.runner import TrainRunner
     from ..training.settings import default_folder
-    from ..training.start import find_tested
+    from ..training.start import find_own_weights, find_tested
 
     cfg = load_config(args.config, args.cfg_options)
     cfg.work_dir = args.work_dir or default_folder(
@@ -70,7 +70,7 @@ def main() -> None:
         )
     cfg.cells = claim_cells(args.cell, cfg)
     launch.check_data_folders(cfg, ("test",))
-    start = None if args.checkpoint is None else find_tested(cfg, args.checkpoint)
+    start = find_tested(cfg, args.checkpoint) if args.checkpoint else find_own_weights(cfg)
     if start and start.checkpoint and start.checkpoint.stated:
         cfg.trained_classes = start.checkpoint.stated.classes
     launch.check_record_file(cfg, start.sha256 if start else None)
@@ -78,6 +78,8 @@ def main() -> None:
         runner = TrainRunner.from_cfg(cfg, start)
         if start:
             start.load_into(runner.model)
+        else:  # timm may have fetched them while it built the model
+            runner.start = find_own_weights(cfg)
         metrics = runner.test()
     if isinstance(runner.test_loop, RobustnessLoop) and is_main_process():
         loop = runner.test_loop

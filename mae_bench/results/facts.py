@@ -128,7 +128,7 @@ def _start(record: Record, start: Start) -> list[Departure]:
         return [Departure(f"from {file}, published from random weights", True)]
     metadata: dict[str, Any] = record.checkpoint.get("metadata") or {}
     found = []
-    method = (metadata.get("method") or "").partition(" + ")[0]
+    method = metadata.get("guessed") or (metadata.get("method") or "").partition(" + ")[0]
     if start.method is not None:
         if not method:
             found.append(Departure("what it started from does not say how it was made"))

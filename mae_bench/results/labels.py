@@ -1,6 +1,7 @@
 """What a run is called in tables, and which cells of tables it claims."""
 
 import json
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,9 @@ def run_labels(
     if job_file.is_file():
         job = json.loads(job_file.read_text(encoding="utf-8"))
         return Labels(job["task"], job["initialisation"], job.get("cells", []))
-    return Labels(
-        Path(config_file).stem, Path(checkpoint_file).stem if checkpoint_file else "random"
-    )
+    return Labels(Path(config_file).stem, _label(str(checkpoint_file or "random")))
+
+
+def _label(checkpoint: str) -> str:
+    """A name as ``mae:vit_base`` as it is, of a file its own name."""
+    return checkpoint if re.match(r"[\w-]+:", checkpoint) else Path(checkpoint).stem

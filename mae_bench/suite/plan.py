@@ -179,12 +179,12 @@ class _Planner:
 
     def file(self, place: "_Place") -> Path:
         """The checkpoint file of a start; one that is not there is noted as missing."""
-        from ..checkpoint.known import local_file
+        from ..checkpoint.known import describe_missing, local_file
 
         named = str(place.start.checkpoint)
         path = local_file(named)
         if not path.is_file():
-            self.note_missing(f"{path}" + (f" ({named})" if named != str(path) else ""), place)
+            self.note_missing(describe_missing(named), place)
         return path
 
     def note_missing(self, what: str, place: "_Place") -> None:
@@ -218,14 +218,16 @@ class _Planner:
         if name in self.jobs:
             return self.jobs[name]
         folder = self.work_dir / name
+        # by the name that the suite gives it, which says more than a path
+        named = str(checkpoint if needs is not None else run.place.start.checkpoint)
         if test:
-            head = [*_command(TEST), config, str(checkpoint)]
+            head = [*_command(TEST), config, named]
             head += ["--out", str(folder / RECORD_NAME)]
         else:
             head = [*_command(TRAIN), config, "--resume"]
         command = [*head, "--work-dir", str(folder)]
         if checkpoint and not test:
-            command += ["--checkpoint", str(checkpoint)]
+            command += ["--checkpoint", named]
         command += ["--cfg-options", *(f"{key}={text}" for key, text in options.items())]
         self.jobs[name] = Job(
             name=name,

@@ -11,10 +11,12 @@ from mmengine.logging import print_log
 from torch import nn
 
 from ..checkpoint.continued import load_autoencoder
+from ..checkpoint.locate_checkpoint import cached_timm
 from ..checkpoint.reader import Checkpoint, read_checkpoint
 from ..checkpoint.transfer import load_backbone
 from ..checkpoint.whole_model import load_model, start_model
 from ..distributed import unwrap
+from ..files import sha256_of
 from ..models import MAE
 from .model_input import follow_input
 
@@ -29,8 +31,8 @@ class Start:
     Args:
         file: as it was named.
         sha256: of the file, hexadecimal.
-        metadata: ``method``, ``data``, ``epochs`` and ``format``: as the file states them, or no
-            more than it shows.
+        metadata: ``method``, ``data``, ``epochs``, ``format`` and others, see
+            ``Checkpoint.facts``.
         report: what became of every tensor, once they are loaded.
         checkpoint: the file, read, until its tensors are loaded.
         whole: whether heads and necks are loaded too, as far as they are of the same structure.
@@ -143,6 +145,19 @@ def find_tested(cfg: Config, checkpoint: str | Path) -> Start:
     return start
 
 
+def find_own_weights(cfg: Config) -> Start | None:
+    """What a model of timm with weights of its own starts from; timm loads them.
+
+    None where timm has not fetched them from the hub.
+    """
+    model = cfg.model.get("model_name")
+    source = cached_timm(model) if model and cfg.model.get("pretrained") else None
+    if source is None:
+        return None
+    metadata = dict(method="unknown", data=None, epochs=None, format="timm")
+    return Start(f"timm:{model}", sha256_of(source.path), {**metadata, "revision": source.revision})
+
+
 def _follow(cfg: Config, start: Start) -> None:
     """Feed the model as the file says, and have the report say so."""
     assert start.checkpoint is not None
@@ -153,10 +168,6 @@ def _follow(cfg: Config, start: Start) -> None:
 
 
 def _read(file: str | Path, key: str | None = None, prefix: str | None = None) -> Start:
-    if not Path(file).expanduser().exists():
-        if "://" in str(file):
-            raise ValueError(f"{file}: only local files are read; download it and give its path")
-        raise FileNotFoundError(f"{file}: no such checkpoint file")
     checkpoint = read_checkpoint(file, key, prefix)
     return Start(str(file), checkpoint.sha256, checkpoint.facts, checkpoint=checkpoint)
 

@@ -16,6 +16,17 @@ Pairs = Sequence[tuple[str, str]]
 """(our name, foreign name). ``*`` stands for one part of a name, ``**`` for the rest of it."""
 
 UNKNOWN = "unknown"
+# What our metadata call the method of models whose names are like those of ...
+METHODS = {
+    "MAE": "mae",
+    "DeiT": "supervised",
+    "MoCo v3": "moco_v3",
+    "BEiT": "beit",
+    "SimMIM": "simmim",
+    "data2vec": "data2vec",
+    "DINOv2": "dinov2",
+    "I-JEPA": "ijepa",
+}
 
 # Mean and std on the scale 0..255.
 NORMALIZATIONS = {
@@ -127,6 +138,11 @@ class Adapter:
     wrapper: str | None = None
     npz: bool = False
     asked: bool = False
+
+    @property
+    def guess(self) -> str | None:
+        """The method that the names make likely, as our metadata call it; None: not even that."""
+        return METHODS.get(self.likeness or "")
 
     @property
     def claim(self) -> str:

@@ -1,4 +1,4 @@
-"""mmsegmentation: its MAE and BEiT backbones, from a segmentor or alone."""
+"""mmsegmentation: its MAE and BEiT, whole segmentors with their heads or the backbone alone."""
 
 from ..variants import clone_shared_table
 from .adapter import Adapter, Tensors
@@ -6,13 +6,14 @@ from .beit import export_beit, import_beit
 from .openmmlab import BEIT_BACKBONE, PREFIX
 from .tensors import table_heads, unit_layer_scale
 
-IGNORED = [
-    "decode_head.**",
-    "auxiliary_head.**",
-    "neck.**",
-    "data_preprocessor.**",
-    "**relative_position_index",
+# Its neck and heads of an UperNet; the neck's levels are x4, x2, x1 and x1/2, as ours.
+HEADS = [
+    ("neck.levels.0.*.*", "neck.upsample_4x.*.*"),
+    ("neck.levels.1.*", "neck.upsample_2x.0.*"),
+    ("decode_head.**", "decode_head.**"),
+    ("auxiliary_head.**", "auxiliary_head.**"),
 ]
+IGNORED = ["data_preprocessor.**", "**relative_position_index"]
 
 
 def _export_mae(tensors: Tensors, num_heads: int | None) -> Tensors:
@@ -26,7 +27,7 @@ def _export_beit(tensors: Tensors, num_heads: int | None) -> Tensors:
 
 ADAPTER = Adapter(
     name="mmseg_mae",
-    pairs=BEIT_BACKBONE,
+    pairs=[*HEADS, *BEIT_BACKBONE],
     signs=[
         PREFIX + "layers.*.gamma_1",
         PREFIX + "layers.*.attn.qkv.bias",
@@ -42,7 +43,7 @@ ADAPTER = Adapter(
 )
 BEIT_ADAPTER = Adapter(
     name="mmseg_beit",
-    pairs=BEIT_BACKBONE,
+    pairs=[*HEADS, *BEIT_BACKBONE],
     signs=[PREFIX + "layers.*.attn.q_bias"],
     absent=[PREFIX + "ln*.weight", "head.**"],
     ignored=IGNORED,

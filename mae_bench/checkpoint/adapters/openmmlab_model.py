@@ -22,7 +22,7 @@ ADAPTER = Adapter(
         ("**", "**"),  # parts that a user's own model has
     ],
     signs=[PREFIX + "patch_embed.proj.weight", PREFIX + "blocks.*.attn.qkv.weight"],
-    absent=[PREFIX + "blocks.*.attn.q_bias", PREFIX + "blocks.*.gamma_*"],
+    absent=[PREFIX + "blocks.*.attn.q_bias", PREFIX + "blocks.*.gamma_*", "neck.fpn1.**"],
     after_import=_without_preprocessor,
     required=["pos_embed"],
     wrapper="state_dict",
