@@ -1,6 +1,7 @@
 """What every run does besides its task: log, save, report, record."""
 
 from mmengine.hooks import DistSamplerSeedHook, IterTimerHook, LoggerHook, ParamSchedulerHook
+from mmengine.visualization import LocalVisBackend, Visualizer
 
 from mae_bench.training.hooks import (
     ProgressFile,
@@ -30,5 +31,6 @@ env_cfg = dict(
 randomness = dict(seed=0)
 log_level = "INFO"
 log_processor = dict(window_size=50)
+visualizer = dict(type=Visualizer, vis_backends=[dict(type=LocalVisBackend)])
 load_from = None
 resume = False

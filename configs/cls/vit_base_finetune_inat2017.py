@@ -3,7 +3,8 @@
     torchrun --nproc-per-node 8 tools/train.py \\
         configs/cls/vit_base_finetune_inat2017.py --checkpoint CKPT --launcher pytorch --amp
 
-Reproduces MAE Table 6, iNat 2017, ViT-B: 70.5 top-1. Batch here: 8 GPUs x 128 = 1024.
+Reproduces MAE Table 6, iNat 2017; configs/suite/table6.yaml has the overrides of ViT-L, ViT-H and
+448 pixels. Batch here: 8 GPUs x 128 = 1024.
 
 Sources: Appendix A.5 follows Table 9: layer decay 0.75, drop path 0.1 (ViT-H: 0.2), no erasing.
 The command that the authors publish for ImageNet-1K differs, and may be what they used: lr 5e-4,

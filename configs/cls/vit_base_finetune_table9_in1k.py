@@ -4,13 +4,13 @@
         --checkpoint CKPT --launcher pytorch --amp
 
 Reproduces the recipe that MAE Table 9 prints, tuned on models with un-normalised pixels; the paper
-gives no ViT-B figure for it at 800 epochs (Table 7: 83.3, probably at 1600). For the released
+gives no ViT-B figure for it at 800 epochs (Table 7's is probably at 1600). For the released
 weights the authors publish another: vit_base_finetune_in1k.py, which says how they differ.
 
 Sources: Table 9. What it does not say is as in vit_base_finetune_in1k.py (authors' code), but for
 random erasing, which it does not list.
-UNKNOWN: which of the two recipes made Table 7's rows with other targets and the 85.4 of Table 1d
-(normalised pixels); pooling. The paper describes the class token and says that mean pooling does as
+UNKNOWN: which of the two recipes made Table 7's rows with other targets and that of Table 1d with
+normalised pixels; pooling. The paper describes the class token and says that mean pooling does as
 well; the authors' code takes the mean, and so does this. For the class token add
 --cfg-options model.backbone.output=class_token
 """

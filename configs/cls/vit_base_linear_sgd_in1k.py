@@ -3,8 +3,8 @@
     torchrun --nproc-per-node 8 tools/train.py configs/cls/vit_base_linear_sgd_in1k.py \\
         --checkpoint CKPT --launcher pytorch --amp
 
-Reproduces MAE Table 12, ViT-B: 68.0 top-1, by the alternative in the caption of Table 10: SGD
-"works similarly with a 4096 batch". Batch here: 8 GPUs x 512.
+Reproduces MAE Table 12 by the alternative in the caption of Table 10: SGD "works similarly with a
+4096 batch". Batch here: 8 GPUs x 512.
 
 Sources: Table 10 and its caption; the rest as vit_base_linear_in1k.py.
 UNKNOWN: the base lr with SGD; that of LARS is taken, a proposal.

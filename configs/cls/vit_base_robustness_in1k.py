@@ -2,15 +2,17 @@
 
     tools/test.py configs/cls/vit_base_robustness_in1k.py CKPT
 
-Reproduces MAE Table 13, ViT-B: IN-C 51.7 mCE, IN-A 35.9, IN-R 48.3, IN-Sketch 34.5 top-1; of
-supervised ViT-B (scratch, Appendix A.2) 45.8, 27.2, 49.4, 35.6. CKPT is what
-vit_base_finetune_in1k.py or vit_base_scratch_in1k.py exported, or a converted file. Sets that are
+Reproduces MAE Table 13, of MAE and of supervised models (scratch, Appendix A.2). CKPT is what
+vit_base_finetune_in1k.py or vit_base_scratch_in1k.py exported, or a converted file. ViT-L:
+`--cfg-options model.backbone.arch=large`, ViT-H: `model.backbone.arch=huge
+model.backbone.patch_size=14`, at 448 pixels `model.backbone.img_size=448` besides. Sets that are
 not below data_root are named and left out; docs/robustness.md has their folders and the options.
 
 Sources: classes of A and R, mCE and AlexNet's errors: Hendrycks et al.; that Table 13 is scaled by
 those errors: issue 104 of the authors' repository. Resizing: the authors' evaluation code for
 ImageNet. Pictures of ImageNet-C are taken as they are, as in Hendrycks and Dietterich's test.
-UNKNOWN: interpolation of Table 13 on A, R and Sketch, and whether it resized ImageNet-C.
+UNKNOWN: interpolation of Table 13 on A, R and Sketch; whether it resized ImageNet-C, and how its
+224 pixels became 448 (here bicubically).
 """
 
 from mmengine.config import read_base

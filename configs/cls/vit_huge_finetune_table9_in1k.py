@@ -3,14 +3,14 @@
     torchrun --nnodes 2 --nproc-per-node 8 ... tools/train.py \\
         configs/cls/vit_huge_finetune_table9_in1k.py --checkpoint CKPT --launcher pytorch --amp
 
-Reproduces MAE Table 2: 85.8 top-1 from 800 epochs, with un-normalised pixels if its default is that
-of Table 1. For the released weights, with normalised pixels, the authors publish another recipe:
+Reproduces MAE Table 2, from 800 epochs, with un-normalised pixels if its default is that of Table
+1. For the released weights, with normalised pixels, the authors publish another recipe:
 vit_huge_finetune_in1k.py, which says how they differ.
 
 Sources: Table 9. What it does not say is as in vit_base_finetune_in1k.py (authors' code), but for
 random erasing, which it does not list.
-UNKNOWN: which of the two recipes made Table 7's rows with other targets and the 85.4 of Table 1d
-(normalised pixels); pooling. The paper describes the class token and says that mean pooling does as
+UNKNOWN: which of the two recipes made Table 7's rows with other targets and that of Table 1d with
+normalised pixels; pooling. The paper describes the class token and says that mean pooling does as
 well; the authors' code takes the mean, and so does this. For the class token add
 --cfg-options model.backbone.output=class_token
 """

@@ -3,14 +3,14 @@
     torchrun --nproc-per-node 8 tools/train.py configs/cls/vit_large_finetune_table9_in1k.py \\
         --checkpoint CKPT --launcher pytorch --amp
 
-Reproduces the fine-tuning column of MAE Table 1: 84.9 top-1 from the default of the ablations (800
-epochs, un-normalised pixels). For the released weights, with normalised pixels, the authors
+Reproduces the fine-tuning column of MAE Table 1, from its ablations (800 epochs, un-normalised
+pixels). For the released weights, with normalised pixels, the authors
 publish another recipe: vit_large_finetune_in1k.py, which says how they differ.
 
 Sources: Table 9. What it does not say is as in vit_base_finetune_in1k.py (authors' code), but for
 random erasing, which it does not list.
-UNKNOWN: which of the two recipes made Table 7's rows with other targets and the 85.4 of Table 1d
-(normalised pixels); pooling. The paper describes the class token and says that mean pooling does as
+UNKNOWN: which of the two recipes made Table 7's rows with other targets and that of Table 1d with
+normalised pixels; pooling. The paper describes the class token and says that mean pooling does as
 well; the authors' code takes the mean, and so does this. For the class token add
 --cfg-options model.backbone.output=class_token
 """

@@ -3,9 +3,8 @@
     torchrun --nnodes 4 --nproc-per-node 8 ... tools/train.py \\
         configs/cls/vit_large_scratch_in1k.py --launcher pytorch --amp
 
-Reproduces MAE Table 3, scratch, ViT-L: 82.6 top-1 (82.5 in the text), and 81.5 without the average
-(Appendix A.2), which the record has as accuracy/top1_without_ema. Batch here: 32 GPUs x 128 =
-4096.
+Reproduces MAE Table 3, scratch, ViT-L, and Appendix A.2. ViT-H: `--cfg-options
+model.backbone.arch=huge model.backbone.patch_size=14`. Batch here: 32 GPUs x 128 = 4096.
 
 Sources and UNKNOWN: as vit_base_scratch_in1k.py.
 """

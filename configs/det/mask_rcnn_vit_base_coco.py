@@ -3,12 +3,14 @@
     torchrun --nproc-per-node 8 tools/train.py configs/det/mask_rcnn_vit_base_coco.py \\
         --checkpoint CKPT --launcher pytorch --amp float16
 
-Reproduces MAE Table 4, ViT-B; also Table 7, COCO ViT-B.
+Reproduces MAE Table 4, ViT-B, and Table 7, COCO ViT-B; the row is that of the checkpoint, BEiT's
+with `--cfg-options model.backbone.layer_scale_init=0.1`. The authors' and MIMDet's runs of 25 and
+50 epochs: `train_cfg.max_epochs=25`.
 
 Sources. MAE Appendix A.3: blocks in four equal parts, convolutions to strides 4, 8, 16, 32, FPN;
 everything else is left to Li et al. (arXiv 2111.11429). Of that paper torchvision's
 maskrcnn_resnet50_fpn_v2 states FPN, RPN and heads, with BatchNorm. All other values are those of
-the only complete public code with these results (hustvl/MIMDet, 50.4 and 44.9): a global block at
+the only complete public code with these results (hustvl/MIMDet): a global block at
 the end of each part and windows of 16 elsewhere, shared zero-initialised relative positions, taps
 without norm, GroupNorm in the adapter, AdamW 8e-5, weight decay 0.1, no layer decay, drop path 0.1,
 batch 64, warm-up of a quarter epoch from a thousandth, cosine, scale jitter 0.1-2 to 1024, then
@@ -180,7 +182,6 @@ model = dict(
             ),
             allowed_border=-1,
             pos_weight=-1,
-            debug=False,
         ),
         rpn_proposal=dict(
             nms_pre=2000, max_per_img=1000, nms=dict(type="nms", iou_threshold=0.7), min_bbox_size=0
@@ -197,7 +198,6 @@ model = dict(
             sampler=dict(type=RandomSampler, num=512, pos_fraction=0.25),
             mask_size=28,
             pos_weight=-1,
-            debug=False,
         ),
     ),
     test_cfg=dict(

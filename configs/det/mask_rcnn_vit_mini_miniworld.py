@@ -159,7 +159,6 @@ model = dict(
             ),
             allowed_border=-1,
             pos_weight=-1,
-            debug=False,
         ),
         rpn_proposal=dict(
             nms_pre=500, max_per_img=200, nms=dict(type="nms", iou_threshold=0.7), min_bbox_size=0
@@ -176,7 +175,6 @@ model = dict(
             sampler=dict(type=RandomSampler, num=32, pos_fraction=0.25),
             mask_size=14,
             pos_weight=-1,
-            debug=False,
         ),
     ),
     test_cfg=dict(

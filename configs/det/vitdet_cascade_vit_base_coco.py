@@ -4,7 +4,7 @@
         configs/det/vitdet_cascade_vit_base_coco.py --checkpoint CKPT \\
         --launcher pytorch --amp float16
 
-Reproduces ViTDet (Li et al. 2022), Cascade Mask R-CNN, ViT-B: box AP 54.0, mask AP 46.7.
+Reproduces ViTDet (Li et al. 2022), Cascade Mask R-CNN, ViT-B.
 
 Sources: detectron2, projects/ViTDet: three box heads, each with
 four convolutions and one linear layer, boxes regressed for all

@@ -4,7 +4,7 @@
         configs/det/vitdet_cascade_vit_huge_coco.py --checkpoint CKPT \\
         --launcher pytorch --amp float16
 
-Reproduces ViTDet (Li et al. 2022), Cascade Mask R-CNN, ViT-H: box AP 58.7, mask AP 51.0.
+Reproduces ViTDet (Li et al. 2022), Cascade Mask R-CNN, ViT-H.
 
 Sources: detectron2, projects/ViTDet: three box heads, each with
 four convolutions and one linear layer, boxes regressed for all

@@ -4,7 +4,7 @@
         configs/det/vitdet_cascade_vit_large_coco.py --checkpoint CKPT \\
         --launcher pytorch --amp float16
 
-Reproduces ViTDet (Li et al. 2022), Cascade Mask R-CNN, ViT-L: box AP 57.6, mask AP 50.0.
+Reproduces ViTDet (Li et al. 2022), Cascade Mask R-CNN, ViT-L.
 
 Sources: detectron2, projects/ViTDet: three box heads, each with
 four convolutions and one linear layer, boxes regressed for all

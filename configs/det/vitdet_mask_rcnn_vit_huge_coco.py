@@ -4,7 +4,7 @@
         configs/det/vitdet_mask_rcnn_vit_huge_coco.py --checkpoint CKPT \\
         --launcher pytorch --amp float16
 
-Reproduces ViTDet (Li et al. 2022), Mask R-CNN, ViT-H: box AP 56.7, mask AP 50.2.
+Reproduces ViTDet (Li et al. 2022), Mask R-CNN, ViT-H.
 
 Sources: detectron2, projects/ViTDet:
 layer decay 0.9, drop path 0.5, global blocks 7, 15, 23 and 31,

@@ -11,11 +11,10 @@ Sources: optimizer, base lr, weight decay, batch 4096, cosine with 40 epochs of 
 other targets they are an inference. Decoder of 8 blocks of width 512, ratio 75 %: Table 1. Betas
 0.9 and 0.95, 16 heads in the decoder, crops of 20 to 100 % of the area, warm-up from 0 and the rate
 at every iteration, floor 0, class and mask tokens decayed but biases and norms not: the authors'
-code.
-Eps: PyTorch's default, which that code leaves. Batch here: 8 GPUs x 512 = 4096; with another number
-the rate follows the batch really used, GPUs x batch_size x accumulation:
-`--cfg-options train_dataloader.batch_size=128 optim_wrapper.accumulative_counts=4`.
-As mmpretrain has it (300 and 400 epochs, `--amp float16`) the tokens are not decayed:
+code. Eps: PyTorch's default, which that code leaves. Batch here: 8 GPUs x 512 = 4096; with another
+number the rate follows the batch really used, GPUs x batch_size x accumulation: `--cfg-options
+train_dataloader.batch_size=128 optim_wrapper.accumulative_counts=4`. As mmpretrain has it (300 and
+400 epochs, `--amp float16`) the tokens are not decayed:
 `optim_wrapper.paramwise_cfg.no_decay="['cls_token','mask_token']"`. Not taken over from there:
 warm-up from 1e-4 of the peak, another order of the sin-cos halves, biases drawn with std 1e-6.
 UNKNOWN: the numerical precision of the paper's runs on TPUs. The authors' PyTorch code computes in

@@ -1,8 +1,7 @@
 """Colour jitter besides crops and flips.
 
     torchrun --nproc-per-node 8 tools/train.py \\
-        configs/pretrain/mae_vit_large_p16_colour_jitter.py \\
-        --launcher pytorch --amp
+        configs/pretrain/mae_vit_large_p16_colour_jitter.py --launcher pytorch --amp
 
 Reproduces MAE Table 1e, crop + color jit.
 

@@ -1,8 +1,7 @@
 """No augmentation: a centre crop, no flip.
 
     torchrun --nproc-per-node 8 tools/train.py \\
-        configs/pretrain/mae_vit_large_p16_no_augmentation.py \\
-        --launcher pytorch --amp
+        configs/pretrain/mae_vit_large_p16_no_augmentation.py --launcher pytorch --amp
 
 Reproduces MAE Table 1e, none.
 

@@ -4,7 +4,7 @@
         configs/seg/upernet_vit_base_ade20k.py --checkpoint CKPT \\
         --launcher pytorch --amp float16
 
-Reproduces MAE Table 5, ViT-B; also Table 7, ADE20K ViT-B.
+Reproduces MAE Table 5, ViT-B, and Table 7, ADE20K ViT-B; the row is that of the checkpoint.
 
 Sources. MAE Appendix A.4: UperNet, BEiT's segmentation code, batch 16, relative positions switched
 on for the transfer, from zero. BEiT's code: adapter, taps 3, 5, 7 and 11 without norm, heads and

@@ -2,7 +2,7 @@
 
     tools/test.py configs/seg/upernet_vit_base_ade20k_ms.py CHECKPOINT
 
-Reproduces mmsegmentation's 48.70 mIoU with multi-scale and flip for the model of
+Reproduces mmsegmentation's figure with multi-scale and flip for the model of
 upernet_vit_base_ade20k.py trained with model.backbone.layer_scale_init=1.0 (give that option here
 too); without it this tests MAE's own model.
 
@@ -15,6 +15,7 @@ from mmcv.transforms import TestTimeAug
 from mmengine.config import read_base
 from mmseg.datasets.transforms import ResizeShortestEdge
 
+from mae_bench.datasets.loading import LoadImage
 from mae_bench.openmmlab.multi_scale import MultiScaleSegmentor, views_of_one_picture
 
 with read_base():

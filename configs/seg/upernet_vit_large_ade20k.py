@@ -4,7 +4,7 @@
         configs/seg/upernet_vit_large_ade20k.py --checkpoint CKPT \\
         --launcher pytorch --amp float16
 
-Reproduces MAE Table 5, MAE, ViT-L: 53.6 mIoU. Also Table 7, ADE20K ViT-L.
+Reproduces MAE Table 5, ViT-L, and Table 7, ADE20K ViT-L; the row is that of the checkpoint.
 
 Sources: taps and width of the heads: BEiT's code for ViT-L. Structure, data and schedule: as in
 upernet_vit_base_ade20k.py.

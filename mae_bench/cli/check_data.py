@@ -9,7 +9,7 @@ import argparse
 
 def main() -> int:
     """Print what was looked at, and each mistake with its fix."""
-    from mmengine.config import DictAction
+    from ..config.overrides import OptionsAction
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", help="config file")
@@ -18,7 +18,7 @@ def main() -> int:
     )
     parser.add_argument("--again", action="store_true", help="decode what was seen before, too")
     parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, default={}, help="key=value overrides"
+        "--cfg-options", nargs="+", action=OptionsAction, default={}, help="key=value overrides"
     )
     args = parser.parse_args()
     from ..config.load import load_config

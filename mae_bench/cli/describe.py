@@ -16,14 +16,14 @@ TASKS = ("pretrain", "cls", "det", "seg")
 
 def parse_args() -> argparse.Namespace:
     """Options of the command line."""
-    from mmengine.config import DictAction
+    from ..config.overrides import OptionsAction
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", nargs="?", type=Path, help="config file")
     parser.add_argument(
         "--all", action="store_true", help=f"write the pages of all configs into {PAGES}"
     )
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, help="dotted key=value")
+    parser.add_argument("--cfg-options", nargs="+", action=OptionsAction, help="dotted key=value")
     return parser.parse_args()
 
 

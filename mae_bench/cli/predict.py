@@ -11,7 +11,7 @@ from pathlib import Path
 
 def parse_args() -> argparse.Namespace:
     """Options of the command line."""
-    from mmengine.config import DictAction
+    from ..config.overrides import OptionsAction
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", help="config that the model was trained with")
@@ -26,7 +26,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--no-drawings", action="store_true", help="write the results alone")
     parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, default={}, help="key=value overrides"
+        "--cfg-options", nargs="+", action=OptionsAction, default={}, help="key=value overrides"
     )
     return parser.parse_args()
 

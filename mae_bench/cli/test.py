@@ -9,7 +9,7 @@ import argparse
 
 def parse_args() -> argparse.Namespace:
     """Options of the command line."""
-    from mmengine.config import DictAction
+    from ..config.overrides import OptionsAction
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", help="config file with a test_dataloader")
@@ -22,7 +22,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--out", help="record to write; record.json in the work directory")
     parser.add_argument("--work-dir", help="where logs and pictures go; below work_dirs")
     parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, default={}, help="key=value overrides"
+        "--cfg-options", nargs="+", action=OptionsAction, default={}, help="key=value overrides"
     )
     parser.add_argument(
         "--cell",

@@ -5,7 +5,7 @@ import argparse
 
 def parse_args() -> argparse.Namespace:
     """Options of the command line."""
-    from mmengine.config import DictAction
+    from ..config.overrides import OptionsAction
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", help="config file")
@@ -25,7 +25,7 @@ def parse_args() -> argparse.Namespace:
         help="train in mixed precision: bfloat16 where the GPU has it, unless told",
     )
     parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, default={}, help="key=value overrides"
+        "--cfg-options", nargs="+", action=OptionsAction, default={}, help="key=value overrides"
     )
     parser.add_argument(
         "--fsdp", action="store_true", help="cut weights and moments among the processes"

@@ -4,13 +4,11 @@ What belonged to the old class goes, what the task asks of any backbone stays, a
 get the widths of the new one.
 """
 
-import inspect
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from mmengine.config import ConfigDict
-from mmengine.logging import print_log
 
 from ..models import FeaturePyramidAdapter, SimpleFeaturePyramid
 from ..registry import MODELS
@@ -19,48 +17,22 @@ from .keys import find
 if TYPE_CHECKING:
     from .derive import Change
 
-TYPE_KEY = "model.backbone.type"
 HEADS = ("decode_head", "auxiliary_head")
 ADAPTERS = (FeaturePyramidAdapter, SimpleFeaturePyramid)
 STRIDES = (4, 8, 16, 32)  # an adapter's where its config does not say
 
 
-def argument_names(target: type) -> set[str]:
-    """Names of a class's arguments, with those of its parents where it hands them on."""
-    names: set[str] = set()
-    for parent in target.__mro__[:-1]:
-        if "__init__" not in vars(parent):
-            continue
-        parameters = inspect.signature(vars(parent)["__init__"]).parameters
-        names |= set(parameters)
-        # What a class takes as **kwargs it hands to its parent.
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-            break
-    return names - {"self", "args", "kwargs"}
+class Measures(NamedTuple):
+    """What neck and heads have to know of a backbone: its contract in ``docs/backbones.md``."""
+
+    embed_dim: int
+    patch_size: int
+    num_layers: int
+    map_channels: Sequence[int] | None
+    map_strides: Sequence[int] | None
 
 
-def replace_class(backbone: ConfigDict, name: str) -> None:
-    """Give a backbone's config another class, without the keys that this class does not take.
-
-    Args:
-        backbone: changed in place.
-        name: registry name with scope, or module and class, ``my_file.MyBackbone``.
-
-    Raises:
-        ValueError: no such class.
-    """
-    target = MODELS.get(name)
-    if not inspect.isclass(target):
-        raise ValueError(
-            f"override '{TYPE_KEY}': no class {name!r}: give it as module.Class, and put the "
-            "module's folder into PYTHONPATH"
-        )
-    dropped = [key for key in backbone if key != "type" and key not in argument_names(target)]
-    for key in dropped:
-        del backbone[key]
-    backbone.type = target
-    if dropped:
-        print_log(f"{name} does not take, and is not given: {', '.join(dropped)}", "current")
+_MEASURED: dict[str, Measures] = {}  # by the config of the backbone
 
 
 def fit_to_backbone(change: "Change") -> None:
@@ -75,52 +47,53 @@ def fit_to_backbone(change: "Change") -> None:
             cannot be cut into whole patches.
     """
     model, backbone = change.cfg.model, change.cfg.model.backbone
-    old, new = _build(change.before.model.backbone), _build(backbone)
+    old, new = _measure(change.before.model.backbone), _measure(backbone)
     _check_patches(backbone)
     taps = backbone.get("out_indices", ())
     widths = [new.embed_dim] * len(taps)
-    strides = getattr(new, "map_strides", None)
-    if strides:
+    if new.map_strides:
         backbone.pop("out_indices", None)
-        widths = list(new.map_channels)
+        widths = list(new.map_channels or ())
         _leave_out_adapter(model)
-        _set_strides(change, strides)
+        _set_strides(change, new.map_strides)
     elif new.num_layers != old.num_layers:
         # At the same relative depths: 3, 5, 7, 11 of 12 blocks are 7, 11, 15, 23 of 24.
         for name in ("out_indices", "global_blocks"):
             if blocks := backbone.get(name):
                 moved = [(i + 1) * new.num_layers // old.num_layers - 1 for i in blocks]
                 change.set(f"model.backbone.{name}", moved)
-    if (old.embed_dim, old.patch_size, old.num_layers, getattr(old, "map_channels", None)) == (
-        new.embed_dim,
-        new.patch_size,
-        new.num_layers,
-        getattr(new, "map_channels", None),
-    ):
-        return
+    same = old == new
+    source = f"model.backbone, {new.embed_dim} wide with patches of {new.patch_size}"
+
+    def expect(key: str, value: Any) -> None:
+        if not same or change.is_given(key):
+            change.expect(key, value, source)
+
     for key in ("model.target.patch_size", "model.data_preprocessor.test_cfg.size_divisor"):
-        if find(change.cfg, key) == old.patch_size:
-            change.set(key, new.patch_size)
+        if find(change.before, key) == old.patch_size:
+            expect(key, new.patch_size)
     for key, neck in _necks(model):
         if neck.type in ADAPTERS:
             before = neck.get("strides", STRIDES)
-            change.set(f"{key}.strides", _strides(before, neck.patch_size, new.patch_size))
-            change.set(f"{key}.embed_dim", new.embed_dim)
-            change.set(f"{key}.patch_size", new.patch_size)
-            _set_strides(change, neck.get("strides", STRIDES))
+            if not same:
+                change.set(f"{key}.strides", _strides(neck, before, old.patch_size, new))
+            expect(f"{key}.embed_dim", new.embed_dim)
+            expect(f"{key}.patch_size", new.patch_size)
+            if not same or change.is_given(f"{key}.strides"):
+                _set_strides(change, neck.get("strides", STRIDES))
         if neck.type is SimpleFeaturePyramid:
             return
         if "in_channels" in neck:
-            change.set(f"{key}.in_channels", widths)
+            expect(f"{key}.in_channels", widths)
             return
     for name in HEADS:
         if head := model.get(name):
             index = head.in_index
             several = isinstance(index, (list, tuple))
             channels = [widths[i] for i in index] if several else widths[index]
-            change.set(f"model.{name}.in_channels", channels)
+            expect(f"model.{name}.in_channels", channels)
     if "in_channels" in model.get("head", ()):
-        change.set("model.head.in_channels", new.embed_dim)
+        expect("model.head.in_channels", new.embed_dim)
 
 
 def _check_patches(backbone: ConfigDict) -> None:
@@ -157,11 +130,17 @@ def _leave_out_adapter(model: ConfigDict) -> None:
         model.pop("neck", None)
 
 
-def _strides(strides: Sequence[float], old_patch: int, new_patch: int) -> list[float | int]:
+def _strides(
+    neck: ConfigDict, strides: Sequence[float], old_patch: int, new: Measures
+) -> list[float | int]:
     """Strides of an adapter: the same where it can make them, else resampled as before."""
-    if all(new_patch in (4 * s, 2 * s) or s % new_patch == 0 for s in strides):
-        return list(strides)
-    return [_whole(stride * new_patch / old_patch) for stride in strides]
+    try:
+        sizes = dict(embed_dim=new.embed_dim, patch_size=new.patch_size, strides=list(strides))
+        with torch.device("meta"):
+            MODELS.build({**neck, **sizes})
+    except ValueError:
+        return [_whole(stride * new.patch_size / old_patch) for stride in strides]
+    return list(strides)
 
 
 def _set_strides(change: "Change", strides: Sequence[float]) -> None:
@@ -181,15 +160,31 @@ def _whole(value: float) -> float | int:
     return int(value) if value == int(value) else value
 
 
-def _build(backbone: ConfigDict) -> Any:
-    """A backbone to measure, without taps and weights; the random state is kept."""
+def _measure(backbone: ConfigDict) -> Measures:
+    """Build a backbone, without taps and weights, and measure it; the random state is kept.
+
+    Raises:
+        ValueError: it cannot be built.
+    """
     left_out = ("init_cfg", "out_indices", "global_blocks", "window_size", "trainable_blocks")
     config = {key: value for key, value in backbone.items() if key not in left_out}
     if "output" in config:
         config["output"] = "mean"
-    with torch.random.fork_rng(devices=[]):
-        try:
-            with torch.device("meta"):  # shapes are enough
-                return MODELS.build(config)
-        except (NotImplementedError, RuntimeError):  # a class that looks at values
-            return MODELS.build(config)
+    known = repr(sorted(config.items()))
+    if known not in _MEASURED:
+        with torch.random.fork_rng(devices=[]):
+            try:
+                _MEASURED[known] = _measured(config)
+            except Exception as error:  # whatever a class says of arguments that it cannot have
+                raise ValueError(f"model.backbone cannot be built: {error}") from error
+    return _MEASURED[known]
+
+
+def _measured(config: dict[str, Any]) -> Measures:
+    try:
+        with torch.device("meta"):  # shapes are enough
+            built = MODELS.build(config)
+    except (NotImplementedError, RuntimeError):  # a class that looks at values
+        built = MODELS.build(config)
+    maps = (getattr(built, name, None) for name in ("map_channels", "map_strides"))
+    return Measures(built.embed_dim, built.patch_size, built.num_layers, *maps)

@@ -6,17 +6,17 @@ it was given; what then contradicts another key is refused by :mod:`.consistency
 """
 
 import copy
-from collections.abc import Iterator
+import re
 from typing import Any
 
 from mmengine.config import Config
 
+from .arguments import dataset_nodes
 from .backbone_swap import fit_to_backbone
-from .keys import LOADERS, find, name_of, set_at, walk
+from .keys import LOADERS, PARTS, class_counts, find, name_of, set_at, walk
 
 # What a transform calls the size of the image that it makes, in pixels.
 SIZE_KEYS = ("size", "resize", "crop_size", "scale", "img_scale")
-PARTS = ("val", "test")
 
 
 class Change:
@@ -40,10 +40,24 @@ class Change:
         if not self.is_given(key):
             set_at(self.cfg, key, value)
 
+    def expect(self, key: str, value: Any, source: str) -> None:
+        """Set a key that can have one value only.
+
+        Raises:
+            ValueError: the user gave it another one.
+        """
+        if self.is_given(key) and _plain(find(self.cfg, key)) != _plain(value):
+            raise ValueError(f"{key}={find(self.cfg, key)} contradicts {source}: leave it out")
+        self.set(key, value)
+
     def changed(self, key: str) -> tuple[Any, Any] | None:
         """(before, after) of a key that the overrides changed; None where they did not."""
         old, new = find(self.before, key), find(self.cfg, key)
         return (old, new) if self.is_given(key) and old != new else None
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def derive(cfg: Config, before: Config, given: set[str]) -> None:
@@ -60,7 +74,8 @@ def derive(cfg: Config, before: Config, given: set[str]) -> None:
     change = Change(cfg, before, given)
     _follow_validation(change)
     _follow_annotations(change)
-    if any(key.startswith("model.backbone") for key in given) and "backbone" in before.model:
+    fitted = re.compile(r"model\.(backbone|neck|target|\w*head\b.*\bin_channels|data_preprocessor)")
+    if any(map(fitted.match, given)) and "backbone" in before.model:
         fit_to_backbone(change)
     _follow_image_size(change)
     _follow_classes(change)
@@ -75,7 +90,8 @@ def _follow_validation(change: Change) -> None:
         if val not in change.before or change.before[val] != change.before.get(test):
             continue
         for key in sorted(change.given):
-            if key.startswith(val):
+            switched_off = key == val and change.cfg[val] is None
+            if key.startswith(val) and not switched_off:
                 twin = test + key.removeprefix(val)
                 change.set(twin, copy.deepcopy(find(change.cfg, key)))
 
@@ -98,6 +114,7 @@ def _annotations(cfg: Config, part: str) -> str | None:
 
 def _follow_image_size(change: Change) -> None:
     """Crops, resizing and padding keep their ratio to the size that the backbone is made for."""
+    _warn_of_another_crop(change)
     changed = change.changed("model.backbone.img_size")
     if not changed or not all(isinstance(size, int) for size in changed):
         return
@@ -121,6 +138,27 @@ def _follow_image_size(change: Change) -> None:
         _rescale(change, f"model.test_cfg.{key}", old, new)
 
 
+def _warn_of_another_crop(change: Change) -> None:
+    size = find(change.cfg, "model.backbone.img_size")
+    if change.is_given("model.backbone.img_size") and isinstance(size, (list, tuple)):
+        print(f"warning: model.backbone.img_size={size} is not one number: crops stay as they are")
+    for key in sorted(change.given):
+        crop = find(change.cfg, key)
+        crops = crop if isinstance(crop, (list, tuple)) else [crop]
+        if (
+            key.startswith("train_dataloader.dataset.pipeline.")
+            and key.rpartition(".")[2] in SIZE_KEYS
+            and isinstance(size, int)
+            and all(isinstance(side, int) for side in crops)
+            and size not in crops
+        ):
+            print(
+                f"warning: {key}={crop}, but the positions of the model are made for "
+                f"model.backbone.img_size={size} and are resized at each step: that key alone sets "
+                "all crops"
+            )
+
+
 def _rescale(change: Change, key: str, old: int, new: int) -> None:
     value = find(change.before, key)
     whole = not key.endswith("divisor") or value == old  # a divisor may be of the strides
@@ -140,26 +178,29 @@ def _scaled(value: Any, old: int, new: int) -> Any:
 
 def _follow_classes(change: Change) -> None:
     """The class list sets heads and preprocessor; a number of classes sets all others."""
-    classes = None
-    for loader in LOADERS:
-        key = f"{loader}.dataset.metainfo.classes"
-        if find(change.cfg, key) is not None and change.is_given(key):
-            classes = find(change.cfg, key)
-            break
-    number = len(classes) if classes is not None else None
-    if classes is not None:
-        for loader in LOADERS:
-            if "dataset" in (change.cfg.get(loader) or {}):
-                key = f"{loader}.dataset.metainfo"
-                change.set(f"{key}.classes", classes)
-                palette = find(change.cfg, f"{key}.palette")
-                if palette and len(palette) != number and not change.is_given(f"{key}.palette"):
-                    del find(change.cfg, key)["palette"]  # mmseg then chooses colours
-    counts = list(_class_counts(change.cfg))
+    nodes = [found for loader in LOADERS for found in dataset_nodes(change.cfg, loader)]
+    given = [
+        node.metainfo.classes
+        for key, node, _ in nodes
+        if find(node, "metainfo.classes") is not None and change.is_given(f"{key}.metainfo.classes")
+    ]
+    number = None
+    if given and not isinstance(given[0], str):
+        number = len(given[0])
+        for key, node, _ in nodes:
+            change.set(f"{key}.metainfo.classes", given[0])
+            palette = find(node, "metainfo.palette")
+            if (
+                palette
+                and len(palette) != number
+                and not change.is_given(f"{key}.metainfo.palette")
+            ):
+                del node.metainfo["palette"]  # mmseg then chooses colours
+    counts = list(class_counts(change.cfg))
     if number is None:
         numbers = {find(change.cfg, key) for key in counts if change.is_given(key)}
         number = numbers.pop() if len(numbers) == 1 else None
-    if number is None:
+    if number is None or any(len(classes) != number for classes in _class_lists(nodes)):
         return
     for key in counts:
         change.set(key, number)
@@ -171,11 +212,11 @@ def _follow_classes(change: Change) -> None:
             change.set(f"{part}_evaluator.topk", kept)
 
 
-def _class_counts(cfg: Config) -> Iterator[str]:
-    for top in ("model", *LOADERS):
-        for key, node in walk(cfg.get(top), top):
-            if node.get("num_classes") is not None:
-                yield f"{key}.num_classes"
+def _class_lists(nodes: list[tuple[str, Any, type]]) -> list[Any]:
+    own = [getattr(kind, "METAINFO", {}).get("classes") for _, _, kind in nodes]
+    listed = [find(node, "metainfo.classes") for _, node, _ in nodes]
+    found = [there or default for there, default in zip(listed, own, strict=True)]
+    return [classes for classes in found if isinstance(classes, (list, tuple))]
 
 
 def _follow_length(change: Change) -> None:

@@ -1,10 +1,12 @@
 """Dotted keys of a config: reading, setting, walking."""
 
-import inspect
 from collections.abc import Iterator
 from typing import Any
 
+from mmengine.config import ConfigDict
+
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
+PARTS = ("val", "test")
 
 
 def find(node: Any, key: str) -> Any:
@@ -27,12 +29,9 @@ def set_at(node: Any, key: str, value: Any) -> None:
             node = node[int(part)]
             continue
         if node.get(part) is None:
-            node[part] = {}  # a ConfigDict keeps a copy, so setdefault would give another one
+            node[part] = ConfigDict()
         node = node[part]
-    if isinstance(node, list):
-        node[int(last)] = value
-    else:
-        node[last] = value
+    node[int(last) if isinstance(node, list) else last] = value
 
 
 def walk(node: Any, key: str) -> Iterator[tuple[str, Any]]:
@@ -54,6 +53,9 @@ def name_of(node: Any) -> str:
     return kind.rpartition(".")[2] if isinstance(kind, str) else getattr(kind, "__name__", "")
 
 
-def is_class(value: Any) -> bool:
-    """Whether a config's ``type`` is a class itself and not its registered name."""
-    return inspect.isclass(value)
+def class_counts(cfg: Any) -> Iterator[str]:
+    """Keys that say a number of classes, of the model and of the data sets."""
+    for top in ("model", *LOADERS):
+        for key, node in walk(cfg.get(top), top):
+            if node.get("num_classes") is not None:
+                yield f"{key}.num_classes"

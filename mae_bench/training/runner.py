@@ -3,8 +3,9 @@
 from functools import partial
 from typing import Any
 
+import torch
 from mmengine.config import Config
-from mmengine.dist import is_main_process
+from mmengine.dist import is_distributed, is_main_process
 from mmengine.model import convert_sync_batchnorm
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
@@ -37,12 +38,25 @@ class TrainRunner(Runner):
         return Runner.from_cfg.__func__(partial(cls, start=start), cfg)  # type: ignore[attr-defined]
 
     def train(self) -> nn.Module:
-        """Train; what the loader's workers lack is said in a ValueError."""
-        with named_failures(self.work_dir):
-            return super().train()
+        """Train.
+
+        Raises:
+            ValueError: the loader's workers lack something; or a batch of one image, of which
+                BatchNorm has no statistics.
+        """
+        try:
+            with named_failures(self.work_dir):
+                return super().train()
+        except ValueError as error:
+            if "Expected more than 1 value per channel" not in str(error):
+                raise
+            raise ValueError(
+                "BatchNorm has no statistics of one image: give train_dataloader.batch_size=2 or "
+                "more, and train_dataloader.drop_last=True where the last batch has one"
+            ) from error
 
     def test(self) -> dict[str, float]:
-        """Test, likewise."""
+        """Test; what the loader's workers lack is said in a ValueError."""
         with named_failures(self.work_dir):
             return super().test()
 
@@ -71,6 +85,9 @@ class TrainRunner(Runner):
         Raises:
             ValueError: that batch cannot be cut into so many parts.
         """
+        on_cpus = self.launcher == "pytorch" and not torch.cuda.is_available()
+        if on_cpus and not is_distributed():
+            torch.distributed.init_process_group("gloo")  # MMEngine begins with choosing a GPU
         super().setup_env(env_cfg)
         begun = read_run(self.work_dir) if self.cfg.get("resume") else None
         before = begun["processes"] if begun else self.world_size
@@ -91,7 +108,19 @@ class TrainRunner(Runner):
         return bool(self.cfg.get("fsdp"))
 
     def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
-        """Prepare a model for several processes, by ``fully_shard`` or as MMEngine does."""
+        """Prepare a model for several processes, by ``fully_shard`` or as MMEngine does.
+
+        Raises:
+            ValueError: norms over all processes, which PyTorch has for GPUs only.
+        """
+        if self.distributed and not torch.cuda.is_available():
+            if self.cfg.get("sync_bn"):
+                raise ValueError(
+                    "sync_bn needs GPUs: give sync_bn=None, and each process has norms of its own"
+                )
+            unused = self.cfg.get("find_unused_parameters", False)
+            defaults = dict(broadcast_buffers=False, find_unused_parameters=unused, device_ids=None)
+            model_wrapper_cfg = {**defaults, **(model_wrapper_cfg or {})}
         if not self.fully_sharded:
             return super().wrap_model(model_wrapper_cfg, model)
         if self.cfg.get("sync_bn"):

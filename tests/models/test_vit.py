@@ -212,6 +212,16 @@ def test_zero_initialised_bias_starts_without_effect_and_learns(mode, windows, r
         assert table.grad.abs().max() > 0, name
 
 
+@pytest.mark.parametrize("global_blocks", [(), (1,), (0, 1, 2, 3)])
+def test_every_table_is_used(global_blocks):
+    """One that no loss depends on stops training in several processes."""
+    options = dict(class_token=False, window_size=2, global_blocks=global_blocks)
+    model = VisionTransformer(TINY, 64, out_indices=(3,), rel_pos_bias="shared", **options)
+    (features,) = model(torch.randn(1, 3, 64, 64))
+    features.sum().backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
 def test_shared_table_serves_every_block_alike(randomise, relative_error):
     shared = randomise(VisionTransformer(TINY, 64, out_indices=(3,), rel_pos_bias="shared"))
     own = VisionTransformer(TINY, 64, out_indices=(3,), rel_pos_bias="per_block")

@@ -16,18 +16,18 @@ def planned(workplace):
 
 
 def test_misspelt_override_is_found_before_anything_runs(workplace):
-    Path("lin.py").write_text("lr = 1.0\nmodel = dict(depth=1)\ndefault_scope = 'mmengine'\n")
+    Path("lin.py").write_text("model = dict(depth=1, lr=1)\ndefault_scope = 'mmengine'\n")
     workplace.suite["tasks"]["linear"]["overrides"] = {"model.deph": 2}
     with pytest.raises(ValueError, match=r"lin\.py.*'model\.deph'.*did you mean 'depth'") as caught:
         planned(workplace)
     assert str(caught.value).startswith("suite.yaml: ")
-    workplace.suite["tasks"]["linear"]["overrides"] = {"model.depth": 2, "lr": "1e-3"}
-    workplace.suite["rows"]["MAE"]["start"]["overrides"] = {"lr": 0.5}
+    workplace.suite["tasks"]["linear"]["overrides"] = {"model.depth": 2, "model.lr": "1e-3"}
+    workplace.suite["rows"]["MAE"]["start"]["overrides"] = {"model.lr": 0.5}
     Path("pre.py").write_text(Path("lin.py").read_text())
     jobs = {job.name: job for job in planned(workplace)}
-    options = ["--cfg-options", "randomness.seed=0", "model.depth=2", "lr=1e-3"]
+    options = ["--cfg-options", "randomness.seed=0", "model.depth=2", "model.lr=0.001"]
     assert list(jobs["seed0/random/linear"].command[-4:]) == options
-    assert jobs["seed0/MAE/pretrain"].command[-1] == "lr=0.5"
+    assert jobs["seed0/MAE/pretrain"].command[-1] == "model.lr=0.5"
 
 
 def test_config_that_does_not_load_is_named(workplace):
@@ -162,11 +162,11 @@ def test_rows_have_overrides_and_recipes_of_their_own(workplace):
     workplace.suite["tasks"]["other"] = {"config": "fine.py"}
     workplace.suite["rows"] = {
         "random": {},
-        "wide": {"overrides": {"lr": 2.0}},
+        "wide": {"overrides": {"model.lr": 2.0}},
         "fine": {"task": "other"},
     }
     for name in ("lin.py", "fine.py"):
-        text = f"lr = 1.0\nwhat = {name!r}\nmodel = dict()\ndefault_scope = 'mmengine'\n"
+        text = f"what = {name!r}\nmodel = dict(lr=1.0)\ndefault_scope = 'mmengine'\n"
         Path(name).write_text(text)
     jobs = {job.name: job for job in planned(workplace)}
     assert list(jobs) == ["seed0/random/linear", "seed0/random/linear,lr=2.0", "seed0/random/other"]

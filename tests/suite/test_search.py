@@ -91,7 +91,7 @@ from mae_bench.config.overrides import parse_options
 folder = Path(sys.argv[sys.argv.index("--work-dir") + 1])
 options = dict(text.split("=") for text in sys.argv[sys.argv.index("--cfg-options") + 1:])
 overrides = parse_options(options)
-seed, lr = overrides["randomness.seed"], overrides.get("lr", 1.0)
+seed, lr = overrides["randomness.seed"], overrides.get("model.lr", 1.0)
 labels = run_labels(folder, sys.argv[1])
 (folder / "checkpoint.safetensors").write_text(f"lr {lr} seed {seed}")
 (folder / "20240101/vis_data").mkdir(parents=True)
@@ -122,7 +122,7 @@ def test_best_cell_becomes_the_tasks_run(workplace):
         "seeds": [0, 1],
         "rows": {"random": {}},
         "tasks": {
-            "linear": {"config": "lin.py", "grid": {"lr": [1, 2]}, "select": "score"},
+            "linear": {"config": "lin.py", "grid": {"model.lr": [1, 2]}, "select": "score"},
             "robustness": {"config": "rob.py", "test": "linear"},
         },
         "columns": {
@@ -130,7 +130,7 @@ def test_best_cell_becomes_the_tasks_run(workplace):
             "r": {"task": "robustness", "metric": "score"},
         },
     }
-    Path("lin.py").write_text("lr = 1.0\nmodel = dict()\ndefault_scope = 'mmengine'\n")
+    Path("lin.py").write_text("model = dict(lr=1.0)\ndefault_scope = 'mmengine'\n")
     Path("tools/train.py").write_text(FAKE_TRAIN)
     write_record(RECORD, "record.json")
     suite = load_suite(workplace.write())
@@ -143,7 +143,7 @@ def test_best_cell_becomes_the_tasks_run(workplace):
     for seed in (0, 1):
         folder = Path(f"work/seed{seed}/random/linear")
         record = read_record(folder / "record.json")
-        assert (record.task, record.seed, record.overrides["lr"]) == ("linear", seed, 2)
+        assert (record.task, record.seed, record.overrides["model.lr"]) == ("linear", seed, 2)
         assert record.run_card["search"] == {
             "metric": "score",
             "best": "max",

@@ -117,7 +117,7 @@ def test_work_directory_of_another_config(run_tool):
     assert ended.code == 0, ended.stderr
     before = contents(Path("work"))
     for config, options in (
-        (PRETRAIN, ["train_cfg.max_epochs=1"]),
+        (PRETRAIN, ["train_cfg.max_epochs=3"]),
         (FINETUNE, [*SHRINK, *FEW_LABELS, "optim_wrapper.optimizer.lr=1.0"]),
     ):
         for resume in ([], ["--resume"]):

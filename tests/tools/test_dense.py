@@ -158,7 +158,6 @@ def train_as_one_of_two(rank: int, paths: list[Path], fully_sharded: bool) -> No
     for path in paths:
         cfg = small(path, path.stem)
         cfg.launcher = "pytorch"
-        cfg.model_wrapper_cfg = dict(type="MMDistributedDataParallel", device_ids=None)
         cfg.sync_bn = None  # torch's has a kernel for GPUs only
         cfg.train_dataloader.dataset.indices = 8
         if fully_sharded:
@@ -190,6 +189,23 @@ def test_two_processes_train_together(task, fully_sharded, world):
         # Of two epochs or four iterations; the tiny ImageNet-S has three pictures in all.
         assert record.run_card["iterations"] == (2 if "imagenet_s" in path.stem else 4)
         assert record.run_card["effective_batch"] == 4
+
+
+def test_one_image_has_no_batch_statistics(world):
+    cfg = small(SEGMENTATION, "work")
+    cfg.train_dataloader.batch_size = 1
+    with pytest.raises(
+        ValueError, match="BatchNorm .* one image: give train_dataloader.batch_size=2"
+    ):
+        train(cfg)
+
+
+def test_norms_over_all_processes_need_gpus(world, monkeypatch):
+    runner = TrainRunner.from_cfg(small(SEGMENTATION, "work"))
+    assert runner.cfg.sync_bn == "torch"
+    monkeypatch.setattr(runner, "_distributed", True)
+    with pytest.raises(ValueError, match="sync_bn needs GPUs: give sync_bn=None"):
+        runner.wrap_model(None, torch.nn.BatchNorm2d(1))
 
 
 @pytest.mark.parametrize("path", [DETECTION, SEGMENTATION], ids=["detection", "segmentation"])

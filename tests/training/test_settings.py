@@ -47,7 +47,7 @@ def test_what_changes_no_result_may_change(overrides):
         ({"train_dataloader.dataset.indices": 8}, "dataset.indices is 8 and was not set"),
         ({"custom_hooks.0.data": "x"}, "custom_hooks.ExportCheckpoint.data is x and was MiniWorld"),
         (
-            {"model.backbone.arch.depth": 2, "randomness.seed": 1, "model.head.num_classes": 3,
+            {"model.backbone.arch.depth": 2, "randomness.seed": 1, "model.head.cal_acc": True,
              "train_dataloader.batch_size": 1, "auto_scale_lr.enable": False},
             "; and 2 more. choose another",
         ),

@@ -11,7 +11,6 @@ import uuid
 from itertools import chain
 from pathlib import Path
 
-import torch
 from mmengine.config import Config
 from mmengine.dataset import DefaultSampler, default_collate
 from mmengine.hooks import Hook
@@ -201,10 +200,7 @@ def main(request: dict) -> None:
     config = tiny_config(**request)
     config.merge_from_dict(changes)
     if "RANK" in os.environ:
-        # Here and not by MMEngine, which first chooses a GPU.
-        torch.distributed.init_process_group("gloo")
         config.launcher = "pytorch"
-        config.model_wrapper_cfg = dict(type="MMDistributedDataParallel", device_ids=None)
     if kill:
         kill_in_save(kill)
     if sharded:
