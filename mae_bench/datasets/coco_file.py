@@ -47,8 +47,10 @@ class CocoFile:
         """Ids of the categories of these names, in their order, by which labels are numbered.
 
         Raises:
-            ValueError: a name is in no category.
+            ValueError: a name is in no category, or there twice.
         """
+        if twice := [name for name, n in Counter(classes).items() if n > 1]:
+            raise ValueError(f"metainfo.classes: {twice[0]!r} is there twice: name each class once")
         ids = {c["name"]: c["id"] for c in self.categories}
         if lacking := [name for name in classes if name not in ids]:
             raise ValueError(f"{self.path}: {self._lacks(lacking, classes)}")

@@ -112,6 +112,8 @@ class ObjectChecker:
         mask = self._mask(row.get("segmentation"), image)
         if mask is None:
             return None
+        if isinstance(mask, list) and mask and not self._in_place(mask, box, image):
+            return None
         if mask:
             new["segmentation"] = mask
         return new | self._area(row.get("area"), mask, image, width * height)
@@ -149,6 +151,20 @@ class ObjectChecker:
             return None
         return polygons
 
+    def _in_place(self, polygons: list[list[float]], box: list[float], image: Any) -> bool:
+        """Whether polygons lie in the image, and where the box does."""
+        x0, x1 = min(min(p[::2]) for p in polygons), max(max(p[::2]) for p in polygons)
+        y0, y1 = min(min(p[1::2]) for p in polygons), max(max(p[1::2]) for p in polygons)
+        extent = f"polygons from {x0}, {y0} to {x1}, {y1}"
+        if x0 >= image["width"] or y0 >= image["height"] or x1 <= 0 or y1 <= 0:
+            self._drop("masks lie outside of their image", f"{extent} in {_size(image)}")
+            return False
+        left, top, width, height = box
+        if x0 > left + width or y0 > top + height or x1 < left or y1 < top:
+            self._wrong("masks lie beside their boxes", CORRECT, f", {extent}, bbox {box}")
+            return False
+        return True
+
     def _rle(self, mask: dict[str, Any], image: dict[str, Any]) -> Any:
         size, counts = mask.get("size"), mask.get("counts")
         if size != [image["height"], image["width"]]:
@@ -159,17 +175,16 @@ class ObjectChecker:
                 f", mask {shown} in {_size(image)}",
             )
             return None
-        good = isinstance(counts, str)
-        if isinstance(counts, list):
-            # pycocotools writes beyond its memory where they are more.
-            good = (
-                all(isinstance(n, int) and n >= 0 for n in counts)
-                and sum(counts) == size[0] * size[1]
-            )
-        if not good:
+        runs = _runs(counts) if isinstance(counts, str) else counts
+        # pycocotools writes beyond its memory where they are more.
+        if (
+            not isinstance(runs, list)
+            or not all(isinstance(n, int) and n >= 0 for n in runs)
+            or sum(runs) != size[0] * size[1]
+        ):
             self._wrong("masks have counts that do not fill their size", CORRECT)
             return None
-        if isinstance(counts, list) and not any(counts[1::2]):
+        if not any(runs[1::2]):
             self._drop("masks are empty", f"counts {counts}")
             return None
         return mask
@@ -208,6 +223,29 @@ def _has_area(polygon: list[float]) -> bool:
     points = list(zip(polygon[::2], polygon[1::2], strict=True))
     after = [*points[1:], *points[:1]]
     return sum(x * v - u * y for (x, y), (u, v) in zip(points, after, strict=True)) != 0
+
+
+def _runs(text: str) -> list[int] | None:
+    """Run lengths of COCO's compressed form, or None where it is none.
+
+    Each number is in groups of five bits, the lowest first, in characters from "0" on, whose sixth
+    bit says that more follow; from the fourth number on it is the difference to the last but one.
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for character in text:
+        group = ord(character) - 48
+        if not 0 <= group < 64:
+            return None
+        value |= (group & 31) << shift
+        shift += 5
+        if group & 32:
+            continue
+        if group & 16:  # negative
+            value -= 1 << shift
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        value = shift = 0
+    return None if shift else runs
 
 
 def _size(image: Mapping[str, Any]) -> str:

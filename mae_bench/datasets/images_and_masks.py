@@ -163,12 +163,24 @@ class ImagesAndMasks(NamedSamples, BaseSegDataset):
             raise FileNotFoundError(
                 f"{folder}: {len(lacking)} images have no mask there, first {lacking[0]}: each "
                 f"mask has its image's name, with {self.seg_map_suffix or '.png'}"
+                f"{_other_mask(folder, lacking[0])}"
             )
         for sample, stem in zip(samples, images, strict=True):
             sample["seg_map_path"] = str(folder / masks[stem])
         unused = [name for stem, name in masks.items() if stem not in images]
         if not self.ann_file:
             self.findings.note(unused, "masks have no image", "passed over")
+
+
+def _other_mask(folder: Path, image: str) -> str:
+    """What to do about a file that may be the mask of an image, though of another name."""
+    stem = image.rpartition(".")[0]
+    near = [name for name in list_images(folder) if name.startswith(stem)]
+    if not near:
+        return ""
+    if Path(near[0]).suffix.lower() not in MASK_SUFFIXES:
+        return f"; {near[0]} is in a format that changes labels: save masks as PNG"
+    return f"; for {near[0]} set seg_map_suffix={near[0][len(stem) :]}"
 
 
 def _stem(name: str, suffix: str | None) -> str | None:

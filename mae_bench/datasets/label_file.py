@@ -13,6 +13,7 @@ IMAGE_COLUMNS = ("image", "path", "file", "filename", "file_name", "img", "img_p
 LABEL_COLUMNS = ("label", "class", "category", "target", "y", "class_name", "label_name")
 _SUFFIXES = "|".join(sorted(suffix.strip(".") for suffix in IMAGE_SUFFIXES))
 NAME_AND_LABEL = re.compile(rf"(.*\.(?:{_SUFFIXES}))[\s,]+(.+)", re.IGNORECASE)
+BELOW_ZERO = re.compile(r"-\d+")
 FORM = "'IMAGE LABEL', with a label from 0 or a class's name"
 
 
@@ -44,6 +45,12 @@ class LabelFile:
         Raises:
             ValueError: a label that is none, or an image with two; the line is named.
         """
+        for label, line in zip(self.labels, self.lines, strict=True):
+            if classes is None and BELOW_ZERO.fullmatch(label):
+                raise ValueError(
+                    f"{self.path}, line {line}: label {label}: labels run from 0; take lines "
+                    "without a label out"
+                )
         numeric = all(label.isdecimal() for label in self.labels)
         if classes is None:
             if numeric:
@@ -137,7 +144,11 @@ def _split(line: str) -> list[str]:
 
 def _table(text: str) -> list[tuple[int, list[str]]] | None:
     """Rows of a CSV as name and label; None where it is no table with a header."""
-    reader = csv.reader(io.StringIO(text))
+    head = text.lstrip().partition("\n")[0]
+    # Spreadsheets write semicolons where the comma is in numbers.
+    reader = csv.reader(
+        io.StringIO(text), delimiter=";" if head.count(";") > head.count(",") else ","
+    )
     rows = [(reader.line_num, row) for row in reader if any(field.strip() for field in row)]
     if not rows:
         return None

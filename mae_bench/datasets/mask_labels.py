@@ -113,10 +113,26 @@ class MaskLabels:
                 f"{line}; stored labels are {self._stored()}: 255 is void, metainfo.classes names "
                 + ("1, 2, ..." if self.reduce_zero_label else "0, 1, ...")
             )
+        elif count - len(missing) == 1 and self.stored[VOID]:
+            findings.problems.append(
+                f"{line}; stored labels are {self._stored()}: 255 is void, not a class"
+            )
+        elif self._shifted() and not chosen_part:
+            findings.problems.append(
+                f"{line}; stored labels are {self._stored()}: with reduce_zero_label=True 0 is "
+                f"void, and 1 is {self.classes[0]!r}: set it to False where 0 is; a class that "
+                "occurs nowhere does not belong in metainfo.classes"
+            )
         elif self.stored[VOID] and self.complete and not chosen_part:
             findings.remarks.append(f"{line}, and {VOID}, which some have, is void")
         else:
             findings.remarks.append(line)
+
+    def _shifted(self) -> bool:
+        """Whether the labels in the files, 0 among them, are as many as there are classes."""
+        used = [label for label in self.stored if label != VOID]
+        taken_for_void = self.reduce_zero_label and self.stored[0] and self.complete
+        return bool(taken_for_void and not self.label_map and max(used) == len(self.classes) - 1)
 
     def tell_of_zero(self, findings: Findings) -> None:
         """Add that 0 is taken for void, where it is the first class by its name."""

@@ -4,6 +4,7 @@ A config with ``own_data = dict(root=..., classes=None, train=None, val=None)`` 
 from here: files, folders and names of classes follow from what is found below ``root``.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,10 @@ def find_own_data(
     names = tuple(classes) if classes is not None else None
     find = {"cls": find_classification, "det": find_detection, "seg": find_segmentation}[task]
     found = find(root, names, train, val)
+    if twice := [name for name, n in Counter(found["classes"]).items() if n > 1]:
+        raise ValueError(f"{root}: two classes are called {twice[0]!r}: name each class once")
+    if task != "det" and len(found["classes"]) < 2:
+        raise ValueError(f"{root}: there is one class, {found['classes']}, to tell from no other")
     settings: dict[str, Any] = {}
     for part, loader in (("train", "train"), ("val", "val"), ("val", "test")):
         for key, value in {"data_root": str(root), **found[part]}.items():

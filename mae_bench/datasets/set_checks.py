@@ -92,6 +92,13 @@ def _check_pairs(sets: Mapping[str, Any], findings: Findings) -> None:
             continue
         where = f"{loader}.dataset"
         one, two = class_names(train), class_names(other)
+        for name in ("reduce_zero_label", "label_map"):
+            values = [getattr(part, name, None) for part in (train, other)]
+            if values[0] != values[1]:
+                findings.problems.append(
+                    f"{where}: {name} is {values[1]}, in training {values[0]}: labels would mean "
+                    "other classes; give the same to both"
+                )
         if one != two:
             at = next((i for i, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), None)
             what = (

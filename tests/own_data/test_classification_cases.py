@@ -20,6 +20,7 @@ from .conftest import problems_of
 from .makers import COLOURS, NAMES, class_folder, class_image
 
 Change = Callable[[Path], Any]
+SPLITS = ("train", "val")
 SORTED = tuple(sorted(NAMES))
 
 
@@ -136,6 +137,26 @@ REFUSED: dict[str, tuple[Change, list[str], list[str]]] = {
         [],
         ["val.txt, line 1", "label 'bat' is none of the 3 classes"],
     ),
+    "a label below 0": (
+        edit("val", lambda lines: lines.__setitem__(0, "bird100.png -1")),
+        [],
+        ["val.txt, line 1", "label '-1' is none of the 3 classes"],
+    ),
+    "a label below 0 in training": (
+        edit("train", lambda lines: lines.__setitem__(0, "bird0.png -1")),
+        [],
+        ["train.txt, line 1: label -1: labels run from 0"],
+    ),
+    "one class": (
+        lambda root: [shutil.rmtree(root / f"{s}/{n}") for s in SPLITS for n in ("cat", "dog")],
+        [],
+        ["there is one class, ('bird',)"],
+    ),
+    "two classes of one name": (
+        lambda root: None,
+        ["own_data.classes=('bird','cat','cat')"],
+        ["two classes are called 'cat'"],
+    ),
     "a label in capitals": (
         lambda root: lists(root, labels=("Bird", "cat", "dog")),
         ["own_data.classes=('bird','cat','dog')"],
@@ -214,6 +235,12 @@ def as_csv(root: Path) -> None:
         (root / f"{split}.txt").unlink()
 
 
+def as_csv_of_a_spreadsheet(root: Path) -> None:
+    as_csv(root)
+    for path in root.glob("*.csv"):
+        path.write_text(path.read_text().replace(",", ";"))
+
+
 def one_folder(root: Path) -> None:
     """No split: twelve and six images in one folder for each class."""
     for path in sorted(root.glob("*/*/*.png")):
@@ -248,6 +275,7 @@ ACCEPTED: dict[str, tuple[Change, list[str]]] = {
     "leading slashes": (edit("train", lambda lines: [f"/{line}" for line in lines]), []),
     "Windows line ends": (edit("train", lambda lines: [f"{line}\r" for line in lines]), []),
     "a table": (as_csv, []),
+    "a table with semicolons": (as_csv_of_a_spreadsheet, []),
     "one folder": (one_folder, []),
     "folders in folders": (
         lambda root: [

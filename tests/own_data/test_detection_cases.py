@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -82,6 +83,13 @@ def stored_annotations(made: CocoFolder) -> None:
     exif[274] = 6
     for path in made.root.glob("*/*.png"):
         Image.open(path).save(path, exif=exif)
+
+
+def run_lengths(height: int, width: int) -> str:
+    """A mask of the given size, as pycocotools packs it."""
+    mask = np.zeros((height, width), np.uint8)
+    mask[5:11, 5:11] = 1
+    return coco_mask.encode(np.asfortranarray(mask))["counts"].decode()
 
 
 WRITTEN = object()  # the files are as they are to be
@@ -195,6 +203,26 @@ REFUSED: dict[str, tuple[Change, list[str], list[str]]] = {
         first(segmentation=dict(size=[WIDTH, HEIGHT], counts=[0, WIDTH * HEIGHT])),
         [],
         ["masks are of another size", f"mask {HEIGHT}x{WIDTH} in {WIDTH}x{HEIGHT}"],
+    ),
+    "mask in characters that are none": (
+        first(segmentation=dict(size=[HEIGHT, WIDTH], counts="zz~~~")),
+        [],
+        ["counts that do not fill"],
+    ),
+    "mask in characters for another size": (
+        first(segmentation=dict(size=[HEIGHT, WIDTH], counts=run_lengths(WIDTH, WIDTH))),
+        [],
+        ["counts that do not fill"],
+    ),
+    "mask beside its box": (
+        first(segmentation=box_polygon(30, 1, SIDE, SIDE)),
+        [],
+        ["masks lie beside their boxes", "polygons from 30, 1 to 44, 15, bbox [2,"],
+    ),
+    "class named twice": (
+        lambda made: None,
+        ["own_data.classes=('cat','dog','dog')"],
+        ["two classes are called 'dog'"],
     ),
     "mask that overflows": (
         first(segmentation=dict(size=[HEIGHT, WIDTH], counts=[0, 10**9])),
@@ -389,6 +417,16 @@ def unused_category(data: dict) -> None:
     data["categories"].insert(0, dict(id=0, name="animals"))
 
 
+EMPTY = coco_mask.encode(np.zeros((HEIGHT, WIDTH), np.uint8, order="F"))["counts"].decode()
+
+
+def in_characters(data: dict) -> None:
+    """Masks as pycocotools packs them."""
+    for entry in data["annotations"]:
+        packed = coco_mask.frPyObjects(entry["segmentation"], HEIGHT, WIDTH)[0]
+        entry["segmentation"] = dict(size=[HEIGHT, WIDTH], counts=packed["counts"].decode())
+
+
 def without(key: str) -> Change:
     return everywhere(lambda data: [entry.pop(key) for entry in data["annotations"]])
 
@@ -428,6 +466,15 @@ ACCEPTED: dict[str, tuple[Change, list[str]]] = {
         with_extra(segmentation=[[5, 5, 11, 11]]),
         ["polygons have no area"],
     ),
+    "polygons outside": (
+        with_extra(segmentation=box_polygon(500, 5, 6, 6)),
+        ["masks lie outside of their image"],
+    ),
+    "empty masks in characters": (
+        with_extra(segmentation=dict(size=[HEIGHT, WIDTH], counts=EMPTY)),
+        ["masks are empty"],
+    ),
+    "masks in characters": (everywhere(in_characters), []),
     "a two-point polygon before the mask": (
         everywhere(
             lambda data: [e["segmentation"].insert(0, [1, 1, 2, 2]) for e in data["annotations"]]
@@ -540,7 +587,6 @@ def perfect(dataset: CocoInstances) -> list[dict[str, Any]]:
 
 def reference_of(data: dict, predictions: list[dict[str, Any]]) -> dict[str, float]:
     """pycocotools' AP of predictions, whose labels are places in NAMES, on a right set."""
-    from pycocotools import mask as coco_mask
 
     truth = COCO()
     truth.dataset = data

@@ -89,6 +89,38 @@ REFUSED: dict[str, tuple[Change, list[str], list[str]]] = {
         [],
         ["no label but 0 and 255", "give each class its number"],
     ),
+    "255 for the object in val": (
+        relabel({1: 255, 2: 255, 3: 255}, "val"),
+        [],
+        ["val_dataloader", "of 4 classes 1 occur", "255 is void"],
+    ),
+    "0 void in training only": (
+        lambda root: None,
+        ["train_dataloader.dataset.reduce_zero_label=True"],
+        ["val_dataloader", "reduce_zero_label is False, in training True", "the same to both"],
+    ),
+    "0 void by mistake": (
+        lambda root: None,
+        [f"{part}_dataloader.dataset.reduce_zero_label=True" for part in ("train", "val")],
+        ["of 4 classes 3 occur", "0 is void, and 1 is 'background': set it to False"],
+    ),
+    "two classes of one name": (
+        lambda root: (root / "classes.txt").write_text("background\ncat\ncat\nbird\n"),
+        [],
+        ["two classes are called 'cat'"],
+    ),
+    "masks as JPEG": (
+        lambda root: [
+            Image.open(path).save(path.with_suffix(".jpg")) or path.unlink() for path in masks(root)
+        ],
+        [],
+        ["6 images have no mask", "0.jpg is in a format that changes labels"],
+    ),
+    "masks with an end of their own": (
+        lambda root: [path.rename(path.with_name(f"{path.stem}_mask.png")) for path in masks(root)],
+        [],
+        ["6 images have no mask", "for 0_mask.png set seg_map_suffix=_mask.png"],
+    ),
     "nothing but 255": (
         relabel({0: 255, 1: 255, 2: 255, 3: 255}),
         [],
