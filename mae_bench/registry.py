@@ -20,6 +20,7 @@ MODELS = _child(
     "mae_bench.models",
     "mae_bench.openmmlab.cascade",
     "mae_bench.openmmlab.classifiers",
+    "mae_bench.openmmlab.host_backbone",
     "mae_bench.openmmlab.linear_probe",
     "mae_bench.openmmlab.mask_head",
     "mae_bench.openmmlab.multi_scale",

@@ -7,6 +7,7 @@ import torch
 from timm.layers import resample_patch_embed
 from torch import Tensor, nn
 
+from ..models.backbone import optional
 from ..models.position import (
     CLASS_TOKEN_ROWS,
     Grid,
@@ -36,7 +37,7 @@ def fit_tensor(
     """``stored`` itself, or a position table or patch kernels made to fit ``wanted``."""
     if key == PATCH_KERNELS and stored.ndim == wanted.ndim == 4:
         return _fit_patches(stored, wanted)
-    grid: Grid | None = getattr(backbone, "grid", None)
+    grid: Grid | None = optional(backbone, "grid")
     same_width = stored.ndim == wanted.ndim and stored.shape[-1:] == wanted.shape[-1:]
     if key == "pos_embed" and grid is not None and same_width:
         return _fit_positions(stored, wanted, grid, metadata)

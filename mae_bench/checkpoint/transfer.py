@@ -12,6 +12,7 @@ from mmengine.logging import print_log
 from mmengine.model.weight_init import update_init_info
 from torch import Tensor, nn
 
+from ..models.backbone import optional
 from ..registry import WEIGHT_INITIALIZERS
 from .fit import DOCS, OFFSET_TABLES, RELATIVE_TABLE, fit_tensor
 from .format import CheckpointMetadata
@@ -174,7 +175,7 @@ def first_names(names: Sequence[str]) -> str:
 def check_heads(backbone: nn.Module, metadata: CheckpointMetadata | None) -> None:
     """Heads do not show in any shape, so another number of them would pass unnoticed."""
     stored = metadata_heads(metadata) if metadata else None
-    wanted = getattr(backbone, "num_heads", None)
+    wanted = optional(backbone, "num_heads")
     if metadata and stored and wanted and stored != wanted:
         raise ValueError(
             f"checkpoint has num_heads {stored}, model {wanted}: build the model with the "

@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import timm
@@ -13,11 +14,10 @@ from timm.models import group_parameters
 from torch import Tensor, nn
 
 from ..registry import MODELS
+from .backbone import INNER, OUTPUTS, hide_inner
 from .position import Grid
-from .vit import OUTPUTS
 
 NUM_SCALES = 4  # maps that FPN and UperNet take
-INNER = "net."
 
 # How timm's classes are asked to take images of other sizes than the one they are made for: Swin,
 # plain ViTs; the rest takes any or none.
@@ -52,7 +52,7 @@ class TimmBackbone(BaseModule):
 
     Attributes:
         num_layers: blocks, of all stages.
-        embed_dim: width of the last map, and of what a classifier gets.
+        embed_dim: width of the last map, or of what a classifier gets.
         patch_size: stride of the finest map in pixels.
         map_channels, map_strides: of the four maps of a hierarchical model; None of a plain ViT.
 
@@ -76,35 +76,38 @@ class TimmBackbone(BaseModule):
         super().__init__(init_cfg)
         if output not in OUTPUTS:
             raise ValueError(f"output={output!r} is not one of {', '.join(OUTPUTS)}")
-        self.output = output
-        pool = "avg" if output == "mean" else ""
-        kwargs = dict(drop_path_rate=drop_path_rate, **(model_kwargs or {}))
-        self.net = _create(name, img_size, global_pool=pool, **kwargs)
+        self.name, self.output = name, output
+        kwargs = dict(model_kwargs or {})
+        if drop_path_rate:  # not every class has the argument
+            kwargs["drop_path_rate"] = drop_path_rate
+        self.net = _create(name, img_size, output, **kwargs)
         scales = [(info["num_chs"], info["reduction"]) for info in self.net.feature_info]
         plain = len({stride for _, stride in scales}) == 1
-        self._check_options(name, plain, len(scales), tuple(out_indices))
+        self._check_options(plain, len(scales), tuple(out_indices))
 
         self.indices = list(out_indices) if plain else list(range(len(scales)))[-NUM_SCALES:]
         self.map_channels = None if plain else tuple(scales[i][0] for i in self.indices)
         self.map_strides = None if plain else tuple(scales[i][1] for i in self.indices)
-        self.embed_dim: int = self.net.num_features
         self.patch_size: int = scales[self.indices[0] if self.indices else 0][1]
         self.img_size = self._image_size(img_size)
         if output == "maps":
+            self.embed_dim: int = scales[self.indices[-1]][0]
             # A final norm that no loss depends on would stop distributed training.
             self.net.prune_intermediate_layers(self.indices, prune_norm=True)
-        self._layers = self._number_layers()
-        self.num_layers = max(self._layers.values())
+        elif output == "mean":
+            self.embed_dim = self.net.head_hidden_size  # some have a layer between pool and classes
+        else:
+            self.embed_dim = self.net.num_features
+        self._layers = self._number_layers(len(scales) if plain else None)
+        self.num_layers = max(self._layers.values(), default=len(scales))
         # timm's own names, so that its files and ours fit without a prefix.
-        self.register_state_dict_post_hook(_strip_inner)
-        self.register_load_state_dict_pre_hook(_add_inner)
+        hide_inner(self)
         self.frozen = frozen
         if frozen:
             self.requires_grad_(False)
 
-    def _check_options(
-        self, name: str, plain: bool, num_maps: int, out_indices: tuple[int, ...]
-    ) -> None:
+    def _check_options(self, plain: bool, num_maps: int, out_indices: tuple[int, ...]) -> None:
+        name = self.name
         if not plain:
             if self.output in ("class_token", "tokens"):
                 raise ValueError(
@@ -114,8 +117,11 @@ class TimmBackbone(BaseModule):
                 raise ValueError(
                     f"{name} hands out its own {NUM_SCALES} scales: leave out out_indices"
                 )
-            if num_maps < NUM_SCALES:
-                raise ValueError(f"{name} has {num_maps} scales, the tasks need {NUM_SCALES}")
+            if self.output == "maps" and num_maps < NUM_SCALES:
+                raise ValueError(
+                    f"{name} has {num_maps} scales, FPN and UperNet need {NUM_SCALES}: it serves "
+                    'classification, with output="mean"'
+                )
             return
         if self.output == "class_token" and getattr(self.net, "cls_token", None) is None:
             raise ValueError(f'{name} has no class token: use output="mean"')
@@ -131,14 +137,22 @@ class TimmBackbone(BaseModule):
         height, width = (size, size) if isinstance(size, int) else tuple(size)
         return height if height == width else (height, width)
 
-    def _number_layers(self) -> dict[str, int]:
+    def _number_layers(self, num_blocks: int | None) -> dict[str, int]:
         """Layer of each parameter: timm's groups, with what is neither stem nor block on top.
 
-        timm counts a final norm with the last block in some families and above it in others.
+        timm counts a final norm with the last block in some families and above it in others, and
+        the neck of SAM as a block. Empty where timm does not say.
         """
+        if not hasattr(self.net, "group_matcher"):
+            return {}
         groups = group_parameters(self.net, self.net.group_matcher(coarse=False), reverse=True)
         is_block = re.compile(r".*\d+\.")
-        return {name: layer for name, layer in groups.items() if layer == 0 or is_block.match(name)}
+        last = num_blocks or max(groups.values())
+        return {
+            name: layer
+            for name, layer in groups.items()
+            if layer == 0 or (layer <= last and is_block.match(name))
+        }
 
     def layer_id(self, name: str) -> int:
         """Layer of a parameter, for layer-wise learning-rate decay.
@@ -149,7 +163,14 @@ class TimmBackbone(BaseModule):
         Returns:
             0 for the stem, i + 1 for block i counted through all stages, ``num_layers + 1`` for
             the rest (norms).
+
+        Raises:
+            ValueError: timm does not say which layers this model has.
         """
+        if not self._layers:
+            raise ValueError(
+                f"timm does not say which layers {self.name} has: set layer_decay to 1"
+            )
         return self._layers.get(name.removeprefix(INNER), self.num_layers + 1)
 
     @property
@@ -214,11 +235,13 @@ class TimmBackbone(BaseModule):
         return tuple(by_index[i].contiguous() for i in self.indices)
 
 
-def _create(name: str, img_size: int | Sequence[int] | None, **kwargs: Any) -> nn.Module:
+def _create(
+    name: str, img_size: int | Sequence[int] | None, output: str, **kwargs: Any
+) -> nn.Module:
     """A model without classifier, for this image size where its class knows one.
 
     Raises:
-        ValueError: no such model, or an argument that it does not have.
+        ValueError: no such model, an argument that it does not have, or an output.
     """
     if not timm.is_model(name):
         close = difflib.get_close_matches(name, timm.list_models(), n=3)
@@ -226,27 +249,22 @@ def _create(name: str, img_size: int | Sequence[int] | None, **kwargs: Any) -> n
     if isinstance(img_size, Sequence):
         img_size = tuple(img_size)
     sizes: list[dict[str, Any]] = [] if img_size is None else [dict(img_size=img_size)]
-    for size in (*sizes, {}):
-        for flexible in FLEXIBLE:
-            try:
-                return timm.create_model(name, num_classes=0, **size, **flexible, **kwargs)
-            except TypeError as error:
-                # Other names than those tried are the caller's mistake.
-                if not any(f"'{key}'" in str(error) for key in (*size, *flexible)):
-                    raise ValueError(f"{name}: {error}: correct model_kwargs") from None
-    raise AssertionError("unreachable: without options of ours the error is the caller's")
-
-
-def _strip_inner(
-    module: nn.Module, state: dict[str, Any], prefix: str, metadata: dict[str, Any]
-) -> None:
-    """State-dict hook: names without the attribute that the model lies in."""
-    inner = prefix + INNER
-    for key in [key for key in state if key.startswith(inner)]:
-        state[prefix + key.removeprefix(inner)] = state.pop(key)
-
-
-def _add_inner(module: nn.Module, state: dict[str, Any], prefix: str, *others: object) -> None:
-    """Undo :func:`_strip_inner`."""
-    for key in [key for key in state if key.startswith(prefix)]:
-        state[prefix + INNER + key.removeprefix(prefix)] = state.pop(key)
+    # Pooling plays no part in maps and tokens, but some classes insist on theirs.
+    pools: list[dict[str, Any]] = [dict(global_pool="avg" if output == "mean" else "")]
+    pools += [] if output == "mean" else [{}]
+    for pool, size, flexible in product(pools, (*sizes, {}), FLEXIBLE):
+        try:
+            net = timm.create_model(name, num_classes=0, **pool, **size, **flexible, **kwargs)
+            break
+        except TypeError as error:
+            # Other names than those tried are the caller's mistake.
+            if not any(f"'{key}'" in str(error) for key in (*size, *flexible)):
+                raise ValueError(f"{name}: {error}: correct model_kwargs") from None
+        except AssertionError as error:
+            if pool == pools[-1]:
+                raise ValueError(f"{name}: {error}, so it has no output={output!r}") from None
+    if output == "maps" and not hasattr(net, "prune_intermediate_layers"):
+        raise ValueError(
+            f'timm has no maps of {name}: it serves classification, with output="mean"'
+        )
+    return net

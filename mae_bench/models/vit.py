@@ -14,6 +14,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from ..registry import MODELS
+from .backbone import OUTPUTS
 from .block import LAYER_NORM_EPS, Block, init_transformer
 from .kernels.linear import linear
 from .kernels.observers import any_module_hook, untouched
@@ -30,7 +31,6 @@ SIZES = {
 }
 
 REL_POS_BIASES = ("per_block", "shared", "decomposed")
-OUTPUTS = ("maps", "class_token", "mean", "tokens")
 
 
 def patch_grid(images: Tensor, patch_size: int) -> Grid:
@@ -155,6 +155,8 @@ class VisionTransformer(BaseModule):
     Source: MAE, Appendix A.1 (architecture), A.3 and A.4 (dense tasks), Section 4.3 (partial
     fine-tuning; which norms train is not said there); sizes as in :data:`SIZES`.
     """
+
+    map_channels = map_strides = None  # all maps are alike
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ from timm.layers import LayerNorm2d
 from torch import nn
 
 from ..distributed import unwrap
+from ..models.backbone import as_backbone
 from ..registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS, OPTIMIZERS
 
 PARAMWISE_KEYS = {"layer_decay", "no_decay", "exempt"}
@@ -58,12 +59,10 @@ def parameter_groups(
     """
     if exempt not in EXEMPT:
         raise ValueError(f"exempt={exempt!r} is not one of {', '.join(EXEMPT)}")
-    backbone: Any = getattr(model, "backbone", None)
-    if layer_decay != 1.0 and not hasattr(backbone, "layer_id"):
-        raise ValueError(
-            f"layer_decay={layer_decay} needs a model whose backbone has layer_id(name) and "
-            f"num_layers; {type(backbone).__name__} has not"
-        )
+    if layer_decay != 1.0:
+        if not hasattr(model, "backbone"):
+            raise ValueError(f"layer_decay={layer_decay}: {type(model).__name__} has no backbone")
+        backbone = as_backbone(model.get_submodule("backbone"))
     norms = {
         id(parameter)
         for module in model.modules()

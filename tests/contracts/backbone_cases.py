@@ -20,8 +20,13 @@ def timm(name: str, **options: Any) -> dict[str, Any]:
     return dict(type="mae_bench.TimmBackbone", name=name) | options
 
 
+def host(host_class: str, **options: Any) -> dict[str, Any]:
+    return dict(type="mae_bench.HostBackbone", host_class=host_class) | options
+
+
 MAPS = dict(out_indices=[0, 1])
 PLAIN = dict(class_token=False, **MAPS)
+HOST_VIT = dict(embed_dims=24, num_layers=2, num_heads=2, feedforward_channels=48)
 TIMM_VIT = dict(img_size=SIDE, model_kwargs=dict(patch_size=4))
 CASES = {
     "vit-mean": vit(output="mean"),
@@ -35,6 +40,10 @@ CASES = {
     "timm-vit-maps": timm("test_vit", out_indices=[1, 3], **TIMM_VIT),
     "timm-resnet-maps": timm("test_resnet"),
     "timm-convnext-mean": timm("test_convnext", output="mean"),
+    "host-vit-mean": host(
+        "mmpretrain.VisionTransformer", output="mean", arch=HOST_VIT, img_size=SIDE, patch_size=4
+    ),
+    "host-resnet-maps": host("mmdet.ResNet", output="maps", depth=18, base_channels=8),
 }
 
 

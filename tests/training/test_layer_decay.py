@@ -147,8 +147,10 @@ def test_frozen_parameters_are_left_out():
 
 def test_layer_decay_needs_layers():
     model = nn.Sequential(nn.Linear(2, 2))
-    with pytest.raises(ValueError, match=r"layer_decay=0.65.*layer_id"):
+    with pytest.raises(ValueError, match=r"layer_decay=0.65: Sequential has no backbone"):
         parameter_groups(model, LR, WEIGHT_DECAY, DECAY)
+    with pytest.raises(ValueError, match="Linear lacks embed_dim, .*, layer_id: see docs/backb"):
+        parameter_groups(nn.ModuleDict({"backbone": model[0]}), LR, WEIGHT_DECAY, DECAY)
     assert len(parameter_groups(model, LR, WEIGHT_DECAY)) == 2
 
 

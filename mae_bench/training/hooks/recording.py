@@ -19,6 +19,7 @@ from ...datasets.identity import data_identity
 from ...datasets.one_set import class_names, innermost
 from ...distributed import unwrap
 from ...files import sha256_of
+from ...models.backbone import as_backbone, keeps_contract, optional
 from ...registry import HOOKS
 from ...results.environment import device_name, git_revision, package_versions, peak_memory_mib
 from ...results.labels import run_labels
@@ -56,9 +57,9 @@ def describe_model(model: Any, config: dict[str, Any]) -> dict[str, Any] | None:
 
     None for a model without a backbone of our contract, such as one of another library.
     """
-    backbone: Any = getattr(model, "backbone", None)
-    if not hasattr(backbone, "embed_dim"):
+    if not hasattr(model, "backbone") or not keeps_contract(type(model.backbone)):
         return None
+    backbone = as_backbone(model.backbone)
     return {
         "backbone": type(backbone).__name__.removeprefix("FSDP"),
         "embed_dim": backbone.embed_dim,
@@ -121,14 +122,14 @@ class ExportCheckpoint(Hook):
         before = f"{runner.start.metadata['method']} + " if runner.start else ""
         config = runner.cfg.model.backbone
         preprocessor = runner.cfg.model.data_preprocessor
-        backbone = unwrap(runner.model).backbone
+        backbone = as_backbone(unwrap(runner.model).backbone)
         architecture = {
             key: value for key, value in config.items() if key not in ("type", "init_cfg")
         }
         self.metadata = CheckpointMetadata(
             # Of backbones that are not ours, classes among the arguments are kept by name.
             architecture=json.loads(json.dumps(architecture, default=str)),
-            img_size=config.get("img_size") or getattr(backbone, "img_size", 224),
+            img_size=config.get("img_size") or optional(backbone, "img_size") or 224,
             patch_size=backbone.patch_size,
             mean=list(preprocessor.mean),
             std=list(preprocessor.std),
