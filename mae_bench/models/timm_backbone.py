@@ -83,7 +83,7 @@ class TimmBackbone(BaseModule):
         self.net = _create(name, img_size, output, **kwargs)
         scales = [(info["num_chs"], info["reduction"]) for info in self.net.feature_info]
         plain = len({stride for _, stride in scales}) == 1
-        self._check_options(plain, len(scales), tuple(out_indices))
+        self._check_options([stride for _, stride in scales], tuple(out_indices))
 
         self.indices = list(out_indices) if plain else list(range(len(scales)))[-NUM_SCALES:]
         self.map_channels = None if plain else tuple(scales[i][0] for i in self.indices)
@@ -106,9 +106,10 @@ class TimmBackbone(BaseModule):
         if frozen:
             self.requires_grad_(False)
 
-    def _check_options(self, plain: bool, num_maps: int, out_indices: tuple[int, ...]) -> None:
+    def _check_options(self, strides: list[int], out_indices: tuple[int, ...]) -> None:
         name = self.name
-        if not plain:
+        num_scales = len(set(strides[-NUM_SCALES:]))
+        if len(set(strides)) > 1:
             if self.output in ("class_token", "tokens"):
                 raise ValueError(
                     f'{name} has no class token for output={self.output!r}: use "mean"'
@@ -117,9 +118,9 @@ class TimmBackbone(BaseModule):
                 raise ValueError(
                     f"{name} hands out its own {NUM_SCALES} scales: leave out out_indices"
                 )
-            if self.output == "maps" and num_maps < NUM_SCALES:
+            if self.output == "maps" and num_scales < NUM_SCALES:
                 raise ValueError(
-                    f"{name} has {num_maps} scales, FPN and UperNet need {NUM_SCALES}: it serves "
+                    f"{name} has {num_scales} scales, FPN and UperNet need {NUM_SCALES}: it serves "
                     'classification, with output="mean"'
                 )
             return
@@ -127,8 +128,8 @@ class TimmBackbone(BaseModule):
             raise ValueError(f'{name} has no class token: use output="mean"')
         if (self.output == "maps") != bool(out_indices):
             raise ValueError('out_indices belongs to output="maps" of a plain ViT, needed there')
-        if any(not 0 <= i < num_maps for i in out_indices):
-            raise ValueError(f"out_indices={out_indices} must lie in 0..{num_maps - 1}")
+        if any(not 0 <= i < len(strides) for i in out_indices):
+            raise ValueError(f"out_indices={out_indices} must lie in 0..{len(strides) - 1}")
 
     def _image_size(self, img_size: int | Sequence[int] | None) -> int | tuple[int, int]:
         """The size that position tables are made for; that of pre-training where there are none."""
@@ -259,7 +260,10 @@ def _create(
         except TypeError as error:
             # Other names than those tried are the caller's mistake.
             if not any(f"'{key}'" in str(error) for key in (*size, *flexible)):
-                raise ValueError(f"{name}: {error}: correct model_kwargs") from None
+                fix = "correct model_kwargs"
+                if "'drop_path_rate'" in str(error):
+                    fix = "it has no stochastic depth, set drop_path_rate to 0"
+                raise ValueError(f"{name}: {error}: {fix}") from None
         except AssertionError as error:
             if pool == pools[-1]:
                 raise ValueError(f"{name}: {error}, so it has no output={output!r}") from None

@@ -180,4 +180,4 @@ def test_timm_weights_start_a_task_and_are_reported(run_tool):
     report = record["checkpoint"]["report"]
     assert report["share"] == 1.0 and report["initialised"] == []
     assert [entry["name"] for entry in report["resized"]] == ["pos_embed"]
-    assert set(report["dropped"]) == {"norm.weight", "norm.bias", "head.weight"}
+    assert set(report["dropped"]) == {"norm.weight", "norm.bias", "head.fc.weight"}
