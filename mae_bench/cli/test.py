@@ -45,6 +45,7 @@ def main() -> None:
     from ..datasets.set_checks import training_folder
     from ..evaluation.robustness import RobustnessLoop
     from ..results.claim import claim_cells
+    from ..results.record import config_sha256
     from ..results.robustness_page import print_table
     from ..training import launch
     from ..training.runner import TrainRunner
@@ -52,6 +53,7 @@ def main() -> None:
     from ..training.start import find_own_weights, find_tested
 
     cfg = load_config(args.config, args.cfg_options)
+    cfg.config_sha256 = config_sha256(args.config, args.cfg_options)
     cfg.work_dir = args.work_dir or default_folder(
         args.config, args.cfg_options, args.checkpoint, test=True
     )
@@ -75,6 +77,8 @@ def main() -> None:
         cfg.trained_classes = start.checkpoint.stated.classes
     launch.check_record_file(cfg, start.sha256 if start else None)
     with launch.hold(cfg):
+        # once more: another test may just have left its record
+        launch.check_record_file(cfg, start.sha256 if start else None)
         runner = TrainRunner.from_cfg(cfg, start)
         if start:
             start.load_into(runner.model)

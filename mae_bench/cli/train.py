@@ -47,12 +47,14 @@ def main() -> None:
     args = parse_args()
     from ..config.load import load_config
     from ..results.claim import claim_cells
+    from ..results.record import config_sha256
     from ..training import launch
     from ..training.settings import default_folder
 
     if "resume" in args.cfg_options:
         raise ValueError("resume is no override: use --resume")
     cfg = load_config(args.config, args.cfg_options)
+    cfg.config_sha256 = config_sha256(args.config, args.cfg_options)
     cfg.work_dir = args.work_dir or default_folder(args.config, args.cfg_options, args.checkpoint)
     cfg.launcher = args.launcher
     if args.amp:

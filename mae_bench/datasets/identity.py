@@ -40,13 +40,24 @@ def data_identity(dataset: Any) -> dict[str, Any]:
     return found
 
 
-def _identity(dataset: Any) -> dict[str, Any]:
+def changed_since(dataset: Any) -> str:
+    """In words, how the files of a data set differ from when it was first identified; else empty.
+
+    Its samples are in memory and stay; their files, and the annotation file, may be other ones.
+    """
+    before = _known.get(dataset)
+    return differences(before, _identity(dataset, known=False)) if before else ""
+
+
+def _identity(dataset: Any, known: bool = True) -> dict[str, Any]:
+    """`known`: parts that were identified before are not looked at again."""
     metainfo = getattr(dataset, "metainfo", None) or {}
     classes = [str(name) for name in metainfo.get("classes") or ()]
     parts = getattr(dataset, "datasets", None) or [getattr(dataset, "dataset", None)]
     digest = None
     if parts[0] is not None:
-        digests = [data_identity(part)["digest"] for part in parts]
+        identity = data_identity if known else partial(_identity, known=False)
+        digests = [identity(part)["digest"] for part in parts]
         if len(parts) == 1 and len(parts[0]) == len(dataset):
             digest = digests[0]  # another pipeline, or seeds: the same samples
         elif None not in digests:

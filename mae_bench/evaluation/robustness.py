@@ -206,6 +206,11 @@ class RobustnessLoop(BaseLoop):
                     f"{part.name}: logits of {hits['not_finite']} pictures are not finite; if "
                     "mixed precision is the reason, --cfg-options test_cfg.fp16=False"
                 )
+            if is_main_process() and part.digest() != self.digests[part.name]:
+                raise ValueError(
+                    f"{part.name}: files below {part.images.root} were changed while they were "
+                    "evaluated; start again, what was counted before is kept"
+                )
             self.done[part.name] = hits
         if is_main_process():
             content = {

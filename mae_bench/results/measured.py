@@ -8,7 +8,7 @@ from two seeds on.
 import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .facts import Departure, departures, value_of
@@ -126,6 +126,7 @@ def measure(
             for cell in table.cells.values()
             if cell.place in claims
         }
+        cells = {place: _compare_data(one, cells, records) for place, one in cells.items()}
         measured = MeasuredTable(table, {**_relative(table, cells), **_differences(table, cells)})
         if measured.cells:
             found.append(measured)
@@ -186,6 +187,38 @@ def _cell(cell: Cell, claims: Sequence[_Claim], records: Records) -> MeasuredCel
     ordered = sorted(chosen.items(), key=lambda item: -1 if item[0] is None else item[0])
     values = Values({seed: one.value for seed, one in ordered})
     return MeasuredCell(cell, values, {seed: (one.run,) for seed, one in ordered}, list(notes))
+
+
+def _compare_data(
+    own: MeasuredCell, cells: Mapping[Place, MeasuredCell], records: Records
+) -> MeasuredCell:
+    """Note where a cell was trained or measured on other data than the first of its column.
+
+    The same task has the same data, unless a cell's own overrides say that it has others.
+    """
+    cell = own.cell
+    rows = (
+        other
+        for (_, column), other in cells.items()
+        if column == cell.column and other.cell.task == cell.task
+    )
+    first = next(rows)
+    overrides = {**cell.overrides, **first.cell.overrides}
+    notes = list(own.notes)
+    for what, splits in (("trained", ("train",)), ("measured", ("test", "val"))):
+        if any("dataset" in key for key in overrides):
+            continue
+        digests = [_digest(one, splits, records) for one in (own, first)]
+        if None not in digests and digests[0] != digests[1]:
+            notes.append(f"{what} on other files than {first.cell.row}")
+    return replace(own, notes=notes)
+
+
+def _digest(cell: MeasuredCell, splits: Sequence[str], records: Records) -> str | None:
+    """What identifies the data of a cell's runs; their settings make it the same for all."""
+    run = next(iter(cell.runs.values()))[0]
+    data = records[run].data
+    return next((data[split].get("digest") for split in splits if split in data), None)
 
 
 def _search(record: Record) -> dict[str, Any] | None:

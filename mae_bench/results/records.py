@@ -45,7 +45,9 @@ def scan_records(folder: str | Path) -> tuple[dict[str, Record], list[str]]:
         except (ValueError, OSError, RecursionError, OverflowError) as error:
             problems.append(" ".join(str(error).split()))
             continue
-        if record.status == "completed":
+        if record.status != "completed":
+            problems.append(f"{path}: of a run that failed, so its numbers are not shown")
+        else:
             own_name = name.removesuffix(RECORD_SUFFIX).removesuffix(RECORD_NAME).rstrip("/")
             records[own_name or folder.resolve().name] = record
     return records, problems
@@ -63,7 +65,7 @@ def ancestors(name: str, records: Mapping[str, Record]) -> list[str]:
 
 
 def setting(name: str, records: Mapping[str, Record]) -> str:
-    """What the seeds of one setting have in common: recipe, overrides, and what they started from.
+    """What the seeds of one setting have in common: recipe, overrides, data and start.
 
     A checkpoint is known by the setting of the run that made it, so that its seeds are seeds of one
     setting, or else by its SHA-256; never by the name of a file.
@@ -77,4 +79,5 @@ def setting(name: str, records: Mapping[str, Record]) -> str:
         # an epoch that was kept is another start than the end
         start = (setting(made_by[0], records), sums.index(start))
     overrides = sorted((k, repr(v)) for k, v in record.overrides.items() if k != SEED_KEY)
-    return repr((record.task, record.config_file, overrides, start))
+    data = sorted((split, known.get("digest")) for split, known in record.data.items())
+    return repr((record.task, record.config_file, overrides, data, start))

@@ -279,7 +279,9 @@ def test_new_files_are_evaluated_although_the_set_was_done(test_tool, tiny, tmp_
     assert only_record().data_counts["imagenet_sketch"] == 2
 
 
-def test_replaced_files_are_evaluated_although_the_set_was_done(test_tool, tiny, tmp_path):
+def test_replaced_files_are_evaluated_although_the_set_was_done(
+    test_tool, tiny, tmp_path, monkeypatch
+):
     class_folders(tmp_path / "sets/sketch", (STINGRAY, TENCH), per_class=1)
     options = ["--cfg-options", *FAST, "test_dataloader.dataset.data_root=sets"]
     assert test_tool(*tiny, *options)[0] == 0
@@ -289,6 +291,16 @@ def test_replaced_files_are_evaluated_although_the_set_was_done(test_tool, tiny,
     Image.new("RGB", (333, 222), "green").save(path)
     code, out, err = test_tool(*tiny, *options)
     assert code == 0 and "evaluated already" not in out + err
+
+    read = RobustnessSets.__getitem__
+
+    def replacing(dataset: RobustnessSets, index: int) -> dict:
+        Image.new("RGB", (111, 222), "red").save(path)
+        return read(dataset, index)
+
+    monkeypatch.setattr(RobustnessSets, "__getitem__", replacing)
+    code, _, err = test_tool(*tiny, "--work-dir", "work", *options)
+    assert code == 2 and "imagenet_sketch: files below sets/sketch were changed while" in err
 
 
 def test_corruptions_made_on_the_fly_are_marked(test_tool, tiny, tmp_path, monkeypatch):

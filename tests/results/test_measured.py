@@ -213,6 +213,49 @@ def test_the_best_of_a_search_says_how_many_were_tried(coco_run):
     assert "best of 3 settings" in cell.notes
 
 
+def data(val, train="t"):
+    return {"train": {"samples": 9, "digest": train}, "val": {"samples": 9, "digest": val}}
+
+
+def test_seeds_on_other_data_are_not_averaged(coco_run):
+    seeds = [coco_run(0.4 + n / 10, seed=n, data=data("ab"[n])) for n in (0, 1)]
+    table, _ = table_4(runs(*seeds))
+    assert table.cells[PLACE].values.by_seed == {1: 50.0}
+    assert any("2 settings" in note for note in table.cells[PLACE].notes)
+
+
+SAME_TASK = {
+    "name": "one task",
+    "tasks": {"t": {"config": "t.py"}},
+    "columns": {"top-1": {"task": "t", "metric": "accuracy/top1"}},
+    "rows": {"first": {}, "second": {}},
+}
+
+
+@pytest.mark.parametrize(
+    ("own", "notes"),
+    [
+        (data("b"), ["measured on other files than first"]),
+        (data("a", "u"), ["trained on other files than first"]),
+        (data("a"), []),
+        ({}, []),
+    ],
+)
+def test_rows_on_other_data_say_so(record, own, notes):
+    made = {
+        row: replace(
+            record,
+            checkpoint=None,
+            data=of,
+            cells=[dict(table="one task", row=row, column="top-1")],
+        )
+        for row, of in (("first", data("a")), ("second", own))
+    }
+    (measured,), _ = measure([table_from(SAME_TASK, "one.yaml")], made)
+    found = measured.cells["second", "top-1"].notes
+    assert [note for note in found if "other files" in note] == notes
+
+
 DERIVED = {
     "name": "derived",
     "tasks": {"t": {"config": "t.py"}},

@@ -12,6 +12,7 @@ from mmengine.optim import CosineAnnealingLR, LinearLR
 from PIL import Image
 
 from mae_bench.training import launch
+from mae_bench.training.hooks import WriteRecord
 from mae_bench.training.hooks.saving import load_checkpoint_file
 
 from .conftest import losses
@@ -97,6 +98,26 @@ def test_other_data_is_refused(train, copy, change, words):
     message = f"run.json: the data has changed since the run began: {words}. Bring the old data"
     with pytest.raises(ValueError, match=message):
         train(folder=copy)
+
+
+def test_data_that_changes_under_a_run(train, copy, tmp_path):
+    """The record is there, and says that nobody knows what its number is of."""
+
+    class Overwrite(Hook):
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            if runner.iter == 7:
+                rewrite(copy)
+
+    def prepare(config):
+        config.custom_hooks += [Overwrite(), dict(type=WriteRecord)]
+        config.config_sha256 = "0" * 64
+        object.__setattr__(config, "_filename", "configs/pretrain/tiny.py")
+
+    message = "record.json: the data was changed while the run was at work: train has as many"
+    with pytest.raises(ValueError, match=message):
+        train(folder=copy, change=prepare)
+    assert json.loads((tmp_path / "work/record.json").read_text())["status"] == "failed"
+    assert (tmp_path / "work/checkpoint.safetensors").is_file()
 
 
 def test_the_same_data_elsewhere_with_other_workers_is_the_same_run(train, copy, tmp_path):

@@ -15,7 +15,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from ...checkpoint.format import METADATA_KEY, CheckpointMetadata
 from ...checkpoint.whole_model import export_model
-from ...datasets.identity import data_identity
+from ...datasets.identity import changed_since, data_identity
 from ...datasets.one_set import class_names, innermost
 from ...distributed import unwrap
 from ...files import sha256_of
@@ -208,6 +208,10 @@ class WriteRecord(Hook):
     Of a training run the metrics are those of the last validation, or the last training loss
     where the run has none; never the best of several. The duration is that of all starts of a
     resumed run, each up to the checkpoint that the next one went on from.
+
+    Files may change under a run that takes days. Code, packages and config are therefore those of
+    its start, and where data is not what it was then the record says ``failed`` and the run ends
+    with an error: nobody can say what its number is of.
     """
 
     priority = "LOWEST"
@@ -217,11 +221,13 @@ class WriteRecord(Hook):
         self.seconds_before = 0.0
 
     def before_run(self, runner: Runner) -> None:
-        """Start the clock, and hash the config, which may be changed meanwhile."""
+        """Start the clock, and note what may be changed meanwhile."""
         self.started = datetime.now(timezone.utc)
         self.start = time.monotonic()  # the clock on the wall may be set meanwhile
         self.overrides = dict(runner.cfg.get("overrides", {}))
-        self.config_sha256 = config_sha256(runner.cfg.filename, self.overrides)
+        cfg = runner.cfg
+        self.config_sha256 = cfg.get("config_sha256") or config_sha256(cfg.filename, self.overrides)
+        self.versions, self.revision = package_versions(), git_revision()
 
     def seconds(self) -> float:
         """Time that this run has taken up to now, its earlier starts included."""
@@ -243,6 +249,10 @@ class WriteRecord(Hook):
             self.seconds_before = seconds if 0 <= seconds < math.inf else 0.0
             if before := checkpoint.get(START_KEY):
                 runner.start = runner.start or Start(**before)
+
+    def before_test(self, runner: Runner) -> None:
+        """Identify the data before they are read; of a training ``RunIdentity`` does that."""
+        data_identity(runner.test_dataloader.dataset)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, Any] | None = None) -> None:
         """Keep the newest validation."""
@@ -285,6 +295,12 @@ class WriteRecord(Hook):
         labels = run_labels(
             runner.work_dir, cfg.filename, checkpoint["file"] if checkpoint else own_weights
         )
+        data = describe_data(runner, data_counts)
+        changed = [
+            f"{split} has {words}"
+            for split in data
+            if (words := changed_since(getattr(runner, f"{split}_dataloader").dataset))
+        ]
         record = Record(
             task=labels.task,
             initialisation=labels.initialisation,
@@ -296,8 +312,8 @@ class WriteRecord(Hook):
             checkpoint=checkpoint,
             run_card=card,
             data_counts=data_counts,
-            versions=package_versions(),
-            git_revision=git_revision(),
+            versions=self.versions,
+            git_revision=self.revision,
             device=device_name(),
             started=self.started.isoformat(timespec="seconds"),
             finished=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -305,9 +321,15 @@ class WriteRecord(Hook):
             peak_memory_mib=peak_memory_mib(),
             cells=labels.cells or [dict(entry) for entry in cfg.get("cells") or []],
             model=describe_model(unwrap(runner.model), cfg.model),
-            data=describe_data(runner, data_counts),
+            data=data,
             exported=exported,
+            status="failed" if changed else "completed",
         )
         path = Path(cfg.get("record_file") or Path(runner.work_dir, RECORD_NAME))
         write_record(record, path)
         runner.logger.info(f"wrote {path}")
+        if changed:
+            raise ValueError(
+                f"{path}: the data was changed while the run was at work: {changed[0]}. No table "
+                "takes its number; start again in another --work-dir"
+            )
