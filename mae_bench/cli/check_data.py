@@ -25,6 +25,7 @@ def main() -> int:
     from ..datasets.check import check_data, summary
     from ..datasets.file_checks import default_memory
     from ..datasets.findings import DataError, Findings
+    from ..text import printable
 
     if args.sample is not None and args.sample < 1:
         raise ValueError(f"--sample {args.sample}: it takes at least one image")
@@ -38,5 +39,5 @@ def main() -> int:
     else:
         lines, findings = check_data(cfg, args.sample, memory)
     for line in summary(lines, findings):
-        print(line)
+        print(printable(line))
     return int(bool(findings.problems))

@@ -4,10 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
+from ..text import PlainConsole
 from .machine import all_checks, read_constraints
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,12 +29,10 @@ def main() -> int:
         table.add_column(title, overflow="fold")
     wrong = 0
     for check in all_checks(Path.cwd(), tested_versions()):
-        style = STYLES[check.status]
-        table.add_row(
-            check.name, escape(check.found), f"[{style}]{check.status}", escape(check.fix)
-        )
+        status = Text(check.status, STYLES[check.status])
+        table.add_row(check.name, check.found, status, check.fix)
         wrong += check.status == "wrong"
-    console = Console()
+    console = PlainConsole()
     console.print(table)
     console.print(f"{wrong} wrong: see the last column" if wrong else "all that is required works")
     return int(wrong > 0)

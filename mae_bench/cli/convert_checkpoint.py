@@ -61,6 +61,7 @@ def main() -> None:
     from ..checkpoint.locate_checkpoint import push
     from ..checkpoint.metadata import Unseen
     from ..checkpoint.reader import OURS, read_checkpoint
+    from ..text import printable
 
     names = [OURS, *ADAPTERS]
     for option, name in (("--from", args.source), ("--to", args.to)):
@@ -112,19 +113,21 @@ def main() -> None:
 
     print(f"{path} ({checkpoint.format}) -> {args.dst} ({args.to}): {written} tensors")
     for note in checkpoint.notes:
-        print(note)
-    print(f"dropped: {_shortened(dropped) or 'nothing'}")
+        print(printable(note))
+    print(printable(f"dropped: {_shortened(dropped) or 'nothing'}"))
     if args.to == OURS:
-        print(
+        about = (
             f"architecture: {metadata.architecture}\ninput mean {metadata.mean}, "
             f"std {metadata.std}, on the scale 0..255\nmethod {metadata.method}, "
             f"data {metadata.data}, epochs {metadata.epochs or 'unknown'}"
         )
+        print(printable(about))
     elif stated:
-        print(
+        about = (
             f"not held by {args.to}: input mean {stated.mean}, std {stated.std} on the scale "
             f"0..255, method {stated.method}, data {stated.data}"
         )
+        print(printable(about))
     if args.push:
         card = model_card(args.push, args.to, metadata if args.to == OURS else checkpoint.metadata)
         push(args.push, Path(args.dst), card)
@@ -132,11 +135,14 @@ def main() -> None:
 
 def model_card(name: str, kind: str, metadata: CheckpointMetadata | None) -> str:
     """The card of a pushed checkpoint: what the file says of itself, and how to use it."""
+    from ..text import markdown_text
+
     lines = [f"# {name}", "", f"A Vision Transformer in the format `{kind}` of mae_bench.", ""]
     if metadata is not None:
         lines += ["| | |", "|---|---|"]
         values = vars(metadata) | {"source": metadata.source and vars(metadata.source)}
-        lines += [f"| {key.replace('_', ' ')} | {value} |" for key, value in values.items()]
+        for key, value in values.items():
+            lines.append(f"| {key.replace('_', ' ')} | {markdown_text(str(value))} |")
         lines.append("")
     lines += ["```", f"tools/train.py CONFIG --checkpoint hf-hub:{name}", "```", ""]
     return "\n".join(lines)

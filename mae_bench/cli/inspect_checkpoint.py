@@ -25,10 +25,10 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     """Print what the file says and shows, then one row for each kind of tensor."""
     args = parse_args()
-    from rich.console import Console
     from rich.table import Table
 
     from ..checkpoint.reader import read_checkpoint
+    from ..text import PlainConsole
 
     checkpoint = read_checkpoint(args.file, args.key, args.prefix)
     about = Table(show_header=False, box=None)
@@ -55,8 +55,7 @@ def main() -> None:
     for row, count in sorted(groups.items()):
         kinds.add_row(*row, str(count))
 
-    # Markup and highlighting would read brackets in names and numbers as instructions.
-    console = Console(markup=False, highlight=False)
+    console = PlainConsole()
     console.print(about)
     console.print()
     console.print(kinds)

@@ -41,6 +41,7 @@ def main() -> int:
     from ..datasets.reading import read_image
     from ..evaluation.applied import find_images, load_for_prediction, predict
     from ..evaluation.prediction_files import WRITERS
+    from ..text import printable
     from ..visualize.predictions import draw_beside, found_regions
 
     images = find_images(args.images)
@@ -65,5 +66,5 @@ def main() -> int:
             cv2.imwrite(str(path), draw_beside(image, [regions]))
     print(f"{writer.save()}: {len(images) - len(problems)} of {len(images)} images")
     for problem in problems:
-        print(f"left out: {problem}")
+        print(printable(f"left out: {problem}"))
     return int(bool(problems))

@@ -4,8 +4,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from rich.console import Console
-
 from ..files import write_atomic
 from ..results.compare import changes, comparison_grid
 from ..results.export import tables_csv
@@ -16,6 +14,7 @@ from ..results.overview import Overview, overview
 from ..results.runs_grid import runs_grids
 from ..results.table_grid import table_grid
 from ..run_folder import REPORT_NAME
+from ..text import PlainConsole, printable
 
 
 def parse_args() -> argparse.Namespace:
@@ -48,7 +47,7 @@ def main() -> None:
         raise ValueError("--compare has no csv; use --format md, latex or html")
     found = overview(args.dir)
     for problem in found.problems:
-        print(f"skipped: {problem}", file=sys.stderr)
+        print(f"skipped: {printable(problem)}", file=sys.stderr)
     if not found.records:
         raise ValueError(f"{args.dir}: no table to make: no record of a finished run in it")
     if args.format == "html":
@@ -83,7 +82,7 @@ def wanted_grids(args: argparse.Namespace, found: Overview) -> list[Grid]:
     if not (args.rows or args.columns):
         grids += runs_grids(found.by_hand(), found.records)
         for one in found.reasons():
-            print(f"in no table: {one.run}: {one.reason}", file=sys.stderr)
+            print(printable(f"in no table: {one.run}: {one.reason}"), file=sys.stderr)
     return grids
 
 
@@ -95,7 +94,7 @@ def chosen(measured: MeasuredTable, args: argparse.Namespace) -> bool:
 
 def show(grids: list[Grid]) -> None:
     """Print tables on the terminal."""
-    console = Console()
+    console = PlainConsole()
     for grid in grids:
         console.print(grid.rich())
 

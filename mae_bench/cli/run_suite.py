@@ -10,8 +10,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from ..files import write_atomic
 from ..results.html_report import write_report
 from ..results.overview import overview
@@ -25,6 +23,7 @@ from ..suite.plan import Plan, plan_jobs
 from ..suite.rows import parse_checkpoints, with_checkpoints
 from ..suite.slurm import SlurmExecutor
 from ..suite.state import State, current_state
+from ..text import PlainConsole, printable
 
 
 def parse_args() -> argparse.Namespace:
@@ -70,7 +69,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Plan, run, report; 1 if a job failed."""
     args = parse_args()
-    console = Console()
+    console = PlainConsole()
     if args.jobs is not None and args.jobs < 1:
         raise ValueError(f"--jobs {args.jobs}: must be 1 or more")
     if args.executor == "inline" and args.jobs not in (None, 1):
@@ -100,7 +99,7 @@ def main() -> int:
             run_jobs(state, executor, display)
     except KeyboardInterrupt:
         queue = ", submitted jobs stay in the queue" if args.executor == "slurm" else ""
-        console.print(f"stopped{queue}; the same command goes on from here", highlight=False)
+        console.print(f"stopped{queue}; the same command goes on from here")
         return 130
     for job in jobs:
         if job.name in state.done:
@@ -108,7 +107,7 @@ def main() -> int:
     summarise(work_dir, console)
     for name, reason in state.failed.items():
         log = work_dir / name / LOG_NAME
-        print(f"failed: {name}: {reason}; see {log}", file=sys.stderr)
+        print(printable(f"failed: {name}: {reason}; see {log}"), file=sys.stderr)
     for name, needed in state.blocked.items():
         print(f"blocked: {name}: it needs {needed}", file=sys.stderr)
     if state.failed:
@@ -133,7 +132,7 @@ def make_executor(args: argparse.Namespace, work_dir: Path, jobs: int) -> tuple[
     return LocalExecutor(slots, gpus), slots
 
 
-def list_jobs(state: State, console: Console) -> None:
+def list_jobs(state: State, console: PlainConsole) -> None:
     """One line for each job: what it costs, what it needs; then what all of it would take."""
     known = costs(state)
     for job in state.jobs:
@@ -150,12 +149,11 @@ def list_jobs(state: State, console: Console) -> None:
         mark = "~" if cost.source == "suite" else ""
         needs = f"  needs {_short_list(job.needs)}" if job.needs else ""
         line = f"{status:7}  {mark + time:>12}  {job.name}{needs}"
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     console.print(
         f"{len(state.open())} of {len(state.jobs)} jobs to do, {state.slots} at once: "
         f"{ProgressReader().left(state)}. Times are those of records here; with ~ the suite's "
         "minutes, which hold for one core.",
-        highlight=False,
         soft_wrap=True,
     )
 
@@ -181,7 +179,7 @@ def list_missing(plan: Plan) -> None:
         print(f"missing: {file}, for {cells[0]}{more}", file=sys.stderr)
 
 
-def summarise(work_dir: Path, console: Console) -> None:
+def summarise(work_dir: Path, console: PlainConsole) -> None:
     """Write the tables and the report beside the jobs, then print the tables."""
     found = overview(work_dir)
     grids = [table_grid(table) for table in found.tables]
@@ -191,4 +189,4 @@ def summarise(work_dir: Path, console: Console) -> None:
     report_file = write_report(work_dir, work_dir / REPORT_NAME)
     for grid in grids:
         console.print(grid.rich())
-    console.print(f"table:  {table_file}\nreport: {report_file}", highlight=False, soft_wrap=True)
+    console.print(f"table:  {table_file}\nreport: {report_file}", soft_wrap=True)

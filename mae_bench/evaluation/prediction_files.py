@@ -13,6 +13,7 @@ from pycocotools import mask as coco_mask
 
 from ..datasets.masks import VOID
 from ..files import write_atomic, write_json_atomic
+from ..text import csv_value
 from ..visualize.predictions import colour_of
 
 TOP = 5
@@ -39,7 +40,7 @@ class ClassTable:
     def save(self) -> Path:
         """Write the file."""
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(self.rows)
+        csv.writer(text, lineterminator="\n").writerows(map(csv_value, row) for row in self.rows)
         write_atomic(text.getvalue().encode(), self.path)
         return self.path
 

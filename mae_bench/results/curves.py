@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,37 +44,60 @@ class Curve:
 
 @dataclass
 class Scalars:
-    """What one run has logged: training loss by iteration, validation metrics by `val_unit`."""
+    """What one run has logged: training loss by iteration, validation metrics by `val_unit`.
+
+    `problems` names what of it is damaged.
+    """
 
     loss: Curve = field(default_factory=Curve)
     metrics: dict[str, Curve] = field(default_factory=dict)
     val_unit: str = "iteration"
+    problems: list[str] = field(default_factory=list)
 
 
 def read_scalars(job_dir: str | Path) -> Scalars:
     """Scalars of a run from all its starts: where a resumed run repeats a step, the later counts.
 
-    A last line that was cut off by an interruption is left out.
+    A last line that was cut off by an interruption is left out, and a loss that is no number.
     """
     scalars = Scalars()
     for file in sorted(Path(job_dir).glob(SCALARS_PATTERN)):
-        for line in file.read_text(encoding="utf-8").splitlines():
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                continue
-            step = entry.get("step")
-            if step is None:
-                continue
-            if "loss" in entry:
-                scalars.loss.points[step] = entry["loss"]
-                # MMEngine counts validations in epochs exactly where it logs epochs
-                scalars.val_unit = "epoch" if "epoch" in entry else "iteration"
-                continue
-            for key, value in entry.items():
-                if key != "step" and isinstance(value, (int, float)):
-                    scalars.metrics.setdefault(key, Curve()).points[step] = value
+        try:
+            lines = file.read_bytes().splitlines()
+        except OSError as error:
+            scalars.problems.append(f"{file}: left out, it cannot be read ({error.strerror})")
+            continue
+        damaged = [n for n, line in enumerate(lines, 1) if not _take_line(scalars, line)]
+        if damaged and damaged != [len(lines)]:
+            scalars.problems.append(f"{file}: line {damaged[0]} is damaged and left out")
     return scalars
+
+
+def _take_line(scalars: Scalars, line: bytes) -> bool:
+    """Add what MMEngine has logged in one line; False where it is damaged."""
+    try:
+        entry = json.loads(line.decode())
+    except (ValueError, RecursionError):
+        return False
+    if not isinstance(entry, dict):
+        return False
+    numbers = {
+        key: float(value)
+        for key, value in entry.items()
+        if isinstance(value, (int, float)) and abs(value) <= sys.float_info.max
+    }
+    step = numbers.pop("step", None)
+    if step is None:
+        return "step" not in entry  # MMEngine logs some lines without one
+    if "loss" in entry:
+        # MMEngine counts validations in epochs exactly where it logs epochs
+        scalars.val_unit = "epoch" if "epoch" in entry else "iteration"
+        if "loss" in numbers:
+            scalars.loss.points[step] = numbers["loss"]
+        return True
+    for key, value in numbers.items():
+        scalars.metrics.setdefault(key, Curve()).points[step] = value
+    return True
 
 
 def draw_curves(
@@ -95,6 +119,7 @@ def draw_curves(
     salt = hashlib.sha256(repr((title, curves)).encode()).hexdigest()
     options: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": salt, "font.size": 9}
     options |= dict.fromkeys(coloured, TEXT_COLOUR)
+    options["text.parse_math"] = False  # a label with dollar signs is a label
     with rc_context(options):
         figure = Figure(figsize=(4.2, 2.6), layout="constrained")
         axes = figure.add_subplot()

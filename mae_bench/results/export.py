@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 
+from ..text import csv_value
 from .measured import MeasuredTable
 
 HEADINGS = (
@@ -24,11 +25,5 @@ def tables_csv(tables: Sequence[MeasuredTable]) -> str:
             numbers = [cell.published, values.mean, values.std, len(values.by_seed)]
             runs = " ".join(run for behind in measured.runs.values() for run in behind)
             notes = [measured.difference, "; ".join(measured.notes), runs]
-            writer.writerow([_plain(value) for value in (*names, *numbers, *notes)])
+            writer.writerow([csv_value(value) for value in (*names, *numbers, *notes)])
     return out.getvalue()
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, str) and value[:1] in "=+-@\t\r":
-        return f"'{value}"
-    return "" if value is None else value

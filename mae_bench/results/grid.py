@@ -1,12 +1,14 @@
 """A table as text cells, and what it looks like in Markdown and LaTeX."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from rich.box import SIMPLE_HEAD
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
+
+from ..text import markdown_text, printable
 
 PLUS_MINUS, MINUS, DOWN, TIMES = "\u00b1", "\u2212", "\u2193", "\u00d7"
 _LATEX = {
@@ -65,39 +67,40 @@ class Grid:
 
     def markdown(self) -> str:
         """The bare table in GitHub-flavoured Markdown."""
-        lines = [_markdown_row(self.headings)]
+        lines = [_markdown_row(map(markdown_text, self.headings))]
         lines.append("|---|" + "---:|" * (len(self.headings) - 1))
         for row in self.rows:
             texts = []
             for cell in row.cells:
-                text = f"**{cell.text}**" if cell.bold else cell.text
+                text = markdown_text(cell.text)
+                text = f"**{text}**" if cell.bold else text
                 texts.append(f"{text}<sup>{','.join(cell.marks)}</sup>" if cell.marks else text)
-            lines.append(_markdown_row([row.label, *texts]))
+            lines.append(_markdown_row([markdown_text(row.label), *texts]))
         return "\n".join(lines) + "\n"
 
     def markdown_section(self) -> str:
         """The table with heading, description and footnotes."""
-        parts = [f"## {self.name}\n", self.about + "\n", self.markdown()]
-        if self.notes:
-            parts.append("\n".join(f"- <sup>{letter}</sup> {text}" for letter, text in self.notes))
-            parts[-1] += "\n"
+        name, about = markdown_text(self.name), markdown_text(self.about)
+        parts = [f"## {name}\n", about + "\n", self.markdown()]
+        notes = [f"- <sup>{letter}</sup> {markdown_text(text)}" for letter, text in self.notes]
+        if notes:
+            parts.append("\n".join(notes) + "\n")
         return "\n".join(part for part in parts if part.strip())
 
     def rich(self) -> Table:
-        """The table for a terminal, footnotes below it."""
+        """The table for a ``PlainConsole``, footnotes below it."""
         notes = "\n".join(f"{letter}  {text}" for letter, text in self.notes)
-        table = Table(title=escape(self.name), box=SIMPLE_HEAD, caption=escape(notes) or None)
+        table = Table(title=self.name, box=SIMPLE_HEAD, caption=notes or None)
         table.caption_justify = "left"
         for index, heading in enumerate(self.headings):
             justify: Literal["left", "right"] = "right" if index else "left"
-            table.add_column(escape(heading), justify=justify, overflow="fold", no_wrap=not index)
+            table.add_column(heading, justify=justify, overflow="fold", no_wrap=not index)
         for row in self.rows:
             texts = []
             for cell in row.cells:
-                text = escape(cell.text)
-                text = f"[bold green]{text}[/]" if cell.bold and text else text
-                texts.append(f"{text} {','.join(cell.marks)}" if cell.marks else text)
-            table.add_row(escape(row.label), *texts, style="dim" if row.soft else None)
+                text = Text(printable(cell.text), "bold green" if cell.bold else "")
+                texts.append(text + f" {','.join(cell.marks)}" if cell.marks else text)
+            table.add_row(row.label, *texts, style="dim" if row.soft else None)
         return table
 
     def latex(self) -> str:
@@ -158,8 +161,8 @@ def escape_latex(text: str) -> str:
     return "".join(out)
 
 
-def _markdown_row(texts: Sequence[str]) -> str:
-    return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"
+def _markdown_row(texts: Iterable[str]) -> str:
+    return "| " + " | ".join(texts) + " |"
 
 
 def _latex_row(texts: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from ..files import write_atomic
+from ..files import read_json, write_atomic
 from ..run_folder import FAILED_NAME
 from . import figures
 from .compare import changes, comparison_grid
@@ -78,20 +78,23 @@ def write_report(
     )
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     names = [suite.name for suite in found.suites.values()]
-    failures, unreadable = _failures(work_dir)
+    problems = list(found.problems)
+    failures = _failures(work_dir, problems)
+    parts = _parts(work_dir, found, problems)
+    drawn = reconstructions(work_dir, records, problems)
     html = template.render(
         title=names[0] if len(names) == 1 else work_dir.resolve().name,
         results=_grids("suite", [table_grid(table) for table in found.own]),
         papers=_grids("table", [table_grid(table) for table in found.published]),
         by_hand=_grids("runs", runs_grids(found.by_hand(), records)),
         unplaced=found.reasons(),
-        parts=_parts(work_dir, found),
+        parts=parts,
         paper_figures=figures.scaling_of_table_3(found.published),
         changes=_changes(compare, found),
         runs=runs,
         failures=failures,
-        problems=[*found.problems, *unreadable],
-        reconstructions=reconstructions(work_dir, records),
+        problems=list(dict.fromkeys(problems)),
+        reconstructions=drawn,
         versions=_versions(runs),
         devices=sorted({run.record.device for run in runs}),
         total=clock(sum(run.record.duration_seconds for run in runs)),
@@ -119,7 +122,7 @@ def anchor(name: str) -> str:
     return "run-" + re.sub(r"[^A-Za-z0-9_-]", "-", name)
 
 
-def _parts(work_dir: Path, found: Overview) -> list[Part]:
+def _parts(work_dir: Path, found: Overview, problems: list[str]) -> list[Part]:
     """One part for each suite, and one for the runs outside of all suites."""
     parts = []
     for folder, suite in found.suites.items():
@@ -131,7 +134,7 @@ def _parts(work_dir: Path, found: Overview) -> list[Part]:
             )
         )
         columns = figures.columns_of(suite.tables)
-        parts.append(_part(work_dir, suite.name, columns, own, found.published))
+        parts.append(_part(work_dir, suite.name, columns, own, found.published, problems))
     outside = found.outside()
     if outside:
         columns = [
@@ -140,9 +143,8 @@ def _parts(work_dir: Path, found: Overview) -> list[Part]:
             for metric in record.metrics
             if metric.count("/") < 2
         ]
-        parts.append(
-            _part(work_dir, "Single runs", list(dict.fromkeys(columns)), outside, found.published)
-        )
+        columns = list(dict.fromkeys(columns))
+        parts.append(_part(work_dir, "Single runs", columns, outside, found.published, problems))
     return parts
 
 
@@ -157,9 +159,11 @@ def _part(
     columns: Sequence[figures.Column],
     records: dict[str, Record],
     papers: Sequence[MeasuredTable],
+    problems: list[str],
 ) -> Part:
     labels = {run: record.initialisation for run, record in records.items()}
     logs = {run: read_scalars(work_dir / run) for run in records}
+    problems += [problem for log in logs.values() for problem in log.problems]
     plots = {
         "Scaling": figures.scaling(columns, labels, records),
         "Partial fine-tuning": figures.partial_fine_tuning(columns, labels, records, papers),
@@ -171,7 +175,11 @@ def _part(
         curves=figures.training_curves(columns, labels, records, logs),
         plots=[(title, drawings) for title, drawings in plots.items() if drawings],
         comparisons=comparisons(
-            work_dir, records, list(dict.fromkeys(column.task for column in columns)), labels
+            work_dir,
+            records,
+            list(dict.fromkeys(column.task for column in columns)),
+            labels,
+            problems,
         ),
     )
 
@@ -192,17 +200,17 @@ def _changes(compare: tuple[str, str] | None, found: Overview) -> list[Grid]:
     return grids
 
 
-def _failures(work_dir: Path) -> tuple[dict[str, str], list[str]]:
-    """Job name -> reason, of the jobs whose last start failed; and what of it is unreadable."""
-    found, problems = {}, []
+def _failures(work_dir: Path, problems: list[str]) -> dict[str, str]:
+    """Job name -> reason, of the jobs whose last start failed; `problems` gets damaged files."""
+    found = {}
     for path in sorted(work_dir.rglob(FAILED_NAME)):
         try:
-            reason = json.loads(path.read_text("utf-8"))["reason"]
-        except (ValueError, KeyError, TypeError, OSError, RecursionError) as error:
-            problems.append(f"{path}: unreadable ({error})")
-            continue
-        found[path.parent.relative_to(work_dir).as_posix()] = str(reason)
-    return found, problems
+            reason = str(read_json(path).get("reason", "no reason given"))
+        except (ValueError, OSError) as error:
+            reason = "unknown"
+            problems.append(str(error))
+        found[path.parent.relative_to(work_dir).as_posix()] = reason
+    return found
 
 
 def _versions(runs: Sequence[Run]) -> dict[str, str]:

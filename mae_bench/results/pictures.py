@@ -34,23 +34,31 @@ class Comparison:
     samples: list[list[Picture]]
 
 
-def reconstructions(work_dir: Path, records: Mapping[str, Record]) -> list[tuple[str, Picture]]:
-    """(run, picture) of each pre-training that has drawn one."""
+def reconstructions(
+    work_dir: Path, records: Mapping[str, Record], problems: list[str]
+) -> list[tuple[str, Picture]]:
+    """(run, picture) of each pre-training that has drawn one; `problems` gets those damaged."""
     found = []
     for name in records:
         path = work_dir / name / RECONSTRUCTIONS_NAME
         if path.is_file():
             alt = f"Masked, reconstructed and original pictures of {name}"
-            found.append((name, Picture(data_uri(path), alt)))
+            picture = _picture(path, alt, problems)
+            found += [(name, picture)] if picture else []
     return found
 
 
 def comparisons(
-    work_dir: Path, records: Mapping[str, Record], tasks: Sequence[str], labels: Mapping[str, str]
+    work_dir: Path,
+    records: Mapping[str, Record],
+    tasks: Sequence[str],
+    labels: Mapping[str, str],
+    problems: list[str],
 ) -> list[Comparison]:
     """Drawn predictions of the last evaluation, the same sample side by side, of the first seed.
 
-    `labels`: run -> what it is called.
+    `labels`: run -> what it is called. `problems` gets the names of damaged pictures; a sample of
+    which one is damaged is left out.
     """
     found = []
     for task in tasks:
@@ -64,22 +72,31 @@ def comparisons(
         if not pictures:
             continue
         common = set.intersection(*(set(drawn) for drawn in pictures.values()))
-        samples = [
-            [
-                Picture(data_uri(pictures[label][name]), _alt(task, label, pictures[label][name]))
-                for label in pictures
-            ]
-            for name in sorted(common, key=_step_and_name)[:COUNT]
-        ]
+        samples: list[list[Picture]] = []
+        for name in sorted(common, key=_step_and_name):
+            paths = [(label, drawn[name]) for label, drawn in pictures.items()]
+            row = [_picture(path, _alt(task, label, path), problems) for label, path in paths]
+            samples += [[one for one in row if one]] if all(row) else []
+            if len(samples) == COUNT:
+                break
         if samples:
             found.append(Comparison(task, list(pictures), samples))
     return found
 
 
-def data_uri(path: Path) -> str:
+def _picture(path: Path, alt: str, problems: list[str]) -> Picture | None:
+    try:
+        return Picture(_data_uri(path), alt)
+    except Exception as error:  # a damaged picture can fail in any way
+        problems.append(f"{path}: left out, no intact picture ({error})")
+        return None
+
+
+def _data_uri(path: Path) -> str:
     """PNG as a data URI; a small one is enlarged so that its pixels can be seen."""
     content = path.read_bytes()
     with Image.open(io.BytesIO(content)) as image:
+        image.load()
         zoom = -(-SIDE // image.height)
         if zoom > 1:
             out = io.BytesIO()
@@ -92,7 +109,7 @@ def data_uri(path: Path) -> str:
 def _alt(task: str, label: str, path: Path) -> str:
     """What a picture shows; what was drawn says so in a text file beside it."""
     text = path.with_suffix(".txt")
-    shown = text.read_text(encoding="utf-8").strip() if text.is_file() else path.name
+    shown = text.read_bytes().decode(errors="replace").strip() if text.is_file() else path.name
     return f"{task}, {label}: {shown}"
 
 

@@ -45,6 +45,7 @@ import dataclasses
 import hashlib
 import json
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -64,6 +65,33 @@ CHECKPOINT_KEYS = ("file", "sha256", "report")
 EXPORTED_KEYS = ("file", "sha256")
 CLAIM_KEYS = ("table", "row", "column")
 _NUMBER = (int, float)
+_NONE = type(None)
+# What lies deeper, where it is there: "*" is every key of an object or item of a list.
+_INNER: dict[str, tuple[type, ...]] = {
+    "checkpoint.file": (str,),
+    "checkpoint.sha256": (str,),
+    "checkpoint.metadata": (dict, _NONE),
+    "checkpoint.metadata.method": (str, _NONE),
+    "checkpoint.metadata.data": (str, _NONE),
+    "checkpoint.metadata.epochs": (*_NUMBER, _NONE),
+    "exported.file": (str,),
+    "exported.sha256": (str,),
+    "exported.kept": (list,),
+    "exported.kept.*": (dict,),
+    "exported.kept.*.sha256": (str,),
+    "run_card.parameters": _NUMBER,
+    "run_card.trainable_parameters": _NUMBER,
+    "run_card.iterations": _NUMBER,
+    "run_card.trained_blocks": (*_NUMBER, _NONE),
+    "run_card.search": (dict,),
+    "run_card.search.means": (dict,),
+    "data_counts.*": (int,),
+    "data.*": (dict,),
+    "data.*.digest": (str, _NONE),
+    "versions.*": (str,),
+    "cells.*.differs": (list,),
+    "cells.*.differs.*": (str,),
+}
 _TYPES: dict[str, tuple[type, ...]] = {
     "task": (str,),
     "initialisation": (str,),
@@ -191,6 +219,18 @@ def _upgrade(data: Any) -> None:
     data["schema_version"] = SCHEMA_VERSION
 
 
+def _below(node: Any, keys: Sequence[str], place: str = "") -> Iterator[tuple[str, Any]]:
+    """What stands under a dotted pattern, and where; nothing where there is no such thing."""
+    if not keys:
+        yield place, node
+        return
+    items = dict(enumerate(node)) if isinstance(node, list) else node
+    if isinstance(items, dict):
+        for key, value in items.items():
+            if keys[0] in ("*", key):
+                yield from _below(value, keys[1:], f"{place}.{key}" if place else str(key))
+
+
 def _validate(data: Any, path: Path) -> None:
     """Raise ValueError naming `path` and the key where `data` is not a record of this schema."""
     if not isinstance(data, dict) or "schema_version" not in data:
@@ -202,13 +242,14 @@ def _validate(data: Any, path: Path) -> None:
         )
     if unknown := sorted(data.keys() - _TYPES.keys() - {"schema_version"}):
         raise ValueError(f"{path}: unknown key '{unknown[0]}'")
-    for key, types in _TYPES.items():
-        if key not in data:
-            raise ValueError(f"{path}: key '{key}' is missing")
-        # bool is an int to isinstance, and is never what a field of ours means
-        if not isinstance(data[key], types) or isinstance(data[key], bool):
-            wanted = " or ".join(one.__name__ for one in types)
-            raise ValueError(f"{path}: key '{key}' is {type(data[key]).__name__}, not {wanted}")
+    if missing := [key for key in _TYPES if key not in data]:
+        raise ValueError(f"{path}: key '{missing[0]}' is missing")
+    for pattern, types in {**_TYPES, **_INNER}.items():
+        for key, value in _below(data, pattern.split(".")):
+            # bool is an int to isinstance, and is never what a field of ours means
+            if not isinstance(value, types) or isinstance(value, bool):
+                wanted = " or ".join(one.__name__ for one in types)
+                raise ValueError(f"{path}: key '{key}' is {type(value).__name__}, not {wanted}")
     for name in ("duration_seconds", "peak_memory_mib"):
         if data[name] is not None and not 0 <= data[name] < math.inf:
             raise ValueError(f"{path}: key '{name}' is {data[name]}, which it cannot be")

@@ -5,9 +5,9 @@ from typing import Any
 
 from markupsafe import Markup
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
+from ..text import PlainConsole
 from .curves import Curve, draw_curves
 from .record import Record
 from .shipped import shipped_tables
@@ -74,10 +74,10 @@ def print_table(
             key = f"{group}/{figure}"
             table.add_row(*row, name, f"{metrics[key]:.2f}", published.get(key, ""))
             first = False
-    console = Console()
+    console = PlainConsole()
     console.print(table)
     for line in missing:
-        console.print(f"missing: {line}", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"missing: {line}", soft_wrap=True)
 
 
 def table_figures(metrics: Mapping[str, float], group: str) -> list[tuple[str, str]]:
@@ -99,7 +99,7 @@ def accuracy_by_severity(record: Record) -> dict[str, Curve]:
     for prefix in ERROR_PREFIXES:
         for name, error in record.metrics.items():
             corruption, _, severity = name.removeprefix(prefix).partition("/")
-            if not name.startswith(prefix) or not severity:
+            if not name.startswith(prefix) or not severity.isdecimal():
                 continue
             curve = curves.setdefault(corruption, Curve(dict(clean)))
             curve.points[int(severity)] = 100 - error

@@ -4,11 +4,11 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from ..files import read_json
 from ..run_folder import LOG_NAME, PROGRESS_NAME
+from ..text import PlainConsole, printable
 from .cost import costs
 from .order import time_left
 from .state import Running, State
@@ -140,7 +140,7 @@ def _place(progress: dict[str, float]) -> str:
 class PlainDisplay:
     """One line per event, and one on how far everything is every `seconds`."""
 
-    def __init__(self, console: Console, seconds: float = PLAIN_SECONDS) -> None:
+    def __init__(self, console: PlainConsole, seconds: float = PLAIN_SECONDS) -> None:
         self._console = console
         self._seconds = seconds
         self._last = time.monotonic()
@@ -159,7 +159,7 @@ class PlainDisplay:
 
     def event(self, line: str) -> None:
         """Print the line."""
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(line, soft_wrap=True)
 
     def refresh(self, state: State) -> None:
         """Print where everything stands, if it is time."""
@@ -176,7 +176,7 @@ class PlainDisplay:
 class BarDisplay:
     """An overall bar and one bar for each running job."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: PlainConsole) -> None:
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -202,7 +202,7 @@ class BarDisplay:
 
     def event(self, line: str) -> None:
         """Print the line above the bars."""
-        self._progress.console.print(line, markup=False, highlight=False)
+        self._progress.console.print(line)
 
     def refresh(self, state: State) -> None:
         """Bring the bars up to date, at most once a second."""
@@ -216,7 +216,7 @@ class BarDisplay:
         for name, running in state.running.items():
             progress = self._reader.read(running)
             if name not in self._bars:
-                self._bars[name] = self._progress.add_task(name, total=None, note="")
+                self._bars[name] = self._progress.add_task(printable(name), total=None, note="")
             self._progress.update(
                 self._bars[name],
                 total=progress.get("total"),

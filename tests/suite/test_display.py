@@ -6,8 +6,6 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-from rich.console import Console
-
 from mae_bench.suite.display import (
     BarDisplay,
     PlainDisplay,
@@ -17,6 +15,7 @@ from mae_bench.suite.display import (
 )
 from mae_bench.suite.plan import Job
 from mae_bench.suite.state import Running, State
+from mae_bench.text import PlainConsole
 
 
 def _job(folder, name, minutes):
@@ -120,7 +119,7 @@ def test_names_are_no_markup(tmp_path):
     state = State([job], 1, set(), {})
     state.running[job.name] = _running(job, 5)
     out = io.StringIO()
-    with BarDisplay(Console(file=out, width=200, force_terminal=True)) as display:
+    with BarDisplay(PlainConsole(file=out, width=200, force_terminal=True)) as display:
         display.refresh(state)
     assert "runs[seed0] [/x] [bold]" in out.getvalue()
 
@@ -135,7 +134,7 @@ def test_both_displays_say_step_loss_and_counts(tmp_path: Path):
         out = io.StringIO()
         terminal = display_type is BarDisplay
         with display_type(
-            Console(file=out, width=200, force_terminal=terminal), **options
+            PlainConsole(file=out, width=200, force_terminal=terminal), **options
         ) as display:
             display.event("started  [a]")
             display.refresh(state)
