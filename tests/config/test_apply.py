@@ -127,7 +127,7 @@ def test_validation_can_be_switched_off():
         ({"model.backbone.frozen": 1}, "is False: write true or false, not 1"),
         ({"train_dataloader.dataset.data_root": 2012}, "is text: quote it, .*data_root=\"'2012'\""),
         ({"data_preprocessor.mean": [1]}, "that of the model is used: set model.data_preprocessor"),
-        ({"compile.mode_": "max-autotune"}, "compile has no key 'modee'; did you mean 'mode'"),
+        ({"compile.mode_": "max-autotune"}, "compile has no key 'mode_'; did you mean 'mode'"),
         ({"work_dir": "x"}, "is the option --work-dir of the command"),
         ({"AdamW": 3}, "is a class that the config imports"),
         ({"lr": 3}, "the config has no key 'lr': set optim_wrapper.optimizer.lr"),
