@@ -5,17 +5,15 @@ get the widths of the new one.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import ConfigDict
 
 from ..models import FeaturePyramidAdapter, SimpleFeaturePyramid
 from ..registry import MODELS
+from .change import Change
 from .keys import find
-
-if TYPE_CHECKING:
-    from .derive import Change
 
 HEADS = ("decode_head", "auxiliary_head")
 ADAPTERS = (FeaturePyramidAdapter, SimpleFeaturePyramid)
@@ -35,7 +33,7 @@ class Measures(NamedTuple):
 _MEASURED: dict[str, Measures] = {}  # by the config of the backbone
 
 
-def fit_to_backbone(change: "Change") -> None:
+def fit_to_backbone(change: Change) -> None:
     """Fit taps, neck, heads and target to a backbone of another class, width, depth or patch.
 
     Args:
@@ -143,7 +141,7 @@ def _strides(
     return list(strides)
 
 
-def _set_strides(change: "Change", strides: Sequence[float]) -> None:
+def _set_strides(change: Change, strides: Sequence[float]) -> None:
     """Tell a detector's anchors and regions the strides of the maps they are taken from."""
     for key in (
         "model.rpn_head.anchor_generator.strides",

@@ -87,19 +87,29 @@ def _check_schedule(cfg: Config) -> None:
     settings = cfg.get("train_cfg") or {}
     for unit in ("max_epochs", "max_iters"):
         length = settings.get(unit)
-        if not isinstance(length, (int, float)):
+        if length is None:
             continue
+        run = f"train_cfg.{unit}"
+        if not isinstance(length, int) or length < 1:
+            raise ValueError(f"{run}={length!r} must be a whole number of at least 1")
         for key, node in walk(cfg.get("param_scheduler"), "param_scheduler"):
-            if node.get("by_epoch", True) != (unit == "max_epochs"):
-                continue
-            for name in ("warmup", "begin"):
-                if length <= node.get(name, 0) and node.get(name, 0) > 0:
-                    raise ValueError(
-                        f"{key}.{name}={node[name]} must be less than train_cfg.{unit}={length}: "
-                        "shorten it too"
-                    )
-            if "start_factor" in node and node.get("end", 0) > length:
-                raise ValueError(
-                    f"{key}.end={node['end']}, the end of its warm-up, is after train_cfg.{unit}="
-                    f"{length}: shorten it too"
-                )
+            if node.get("by_epoch", True) == (unit == "max_epochs"):
+                _check_scheduler(key, node, length, run)
+
+
+def _check_scheduler(key: str, node: Any, length: float, run: str) -> None:
+    if "start_factor" in node and node.get("end", 0) > length:
+        raise ValueError(
+            f"{key}.end={node['end']}, the end of its warm-up, is after {run}={length}: shorten it "
+            "too"
+        )
+    limit = (length, run)
+    if isinstance(end := node.get("end"), (int, float)):
+        limit = min(limit, (end, f"{key}.end"))
+    for name in ("warmup", "begin"):
+        start = node.get(name, 0)
+        if start and not 0 <= start < limit[0]:
+            raise ValueError(
+                f"{key}.{name}={start} must be at least 0 and less than {limit[1]}={limit[0]}: "
+                "shorten it too"
+            )

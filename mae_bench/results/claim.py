@@ -5,7 +5,7 @@ from typing import Any
 
 from ..config.load import load_config
 from ..config.locate import find_config
-from .facts import neutral
+from ..config.neutral_keys import is_neutral
 from .shipped import find_table
 from .table import PRETRAIN, Cell, Table
 
@@ -69,7 +69,7 @@ def config_differences(own: Any, recipe: Any) -> list[str]:
     found = []
     for key in dict.fromkeys([*theirs, *ours]):
         skipped = any(key == top or key.startswith(f"{top}.") for top in (*unused, *_RUN_KEYS))
-        if skipped or neutral(key) or _text(ours.get(key)) == _text(theirs.get(key)):
+        if skipped or is_neutral(key) or _text(ours.get(key)) == _text(theirs.get(key)):
             continue
         was = f", recipe {_text(theirs[key])}" if key in theirs else ", not in the recipe"
         stated = _text(ours[key]) if key in ours else "left out"

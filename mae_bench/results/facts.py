@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..config.neutral_keys import is_neutral
 from .record import Record
 from .records import ancestors
 from .table import ARCHITECTURES, PRETRAIN, Cell, Facts, Start
@@ -158,7 +159,7 @@ def _pretraining(
         changed = {
             key: value
             for key, value in records[run].overrides.items()
-            if not neutral(key) and start.overrides.get(key, _ABSENT) != value
+            if not is_neutral(key) and start.overrides.get(key, _ABSENT) != value
         }
         if changed:
             text = ", ".join(f"{key}={value}" for key, value in changed.items())
@@ -167,20 +168,6 @@ def _pretraining(
 
 
 _ABSENT = object()
-# overrides that do not touch what is learned or measured
-_NEUTRAL = re.compile(
-    r"(randomness\.seed|work_dir|default_hooks|custom_hooks\.\d+\.kept_epochs|visualizer"
-    r"|vis_backends|env_cfg|log_\w+|launcher|resume|fsdp)\b"
-    r"|(train|val|test)_dataloader\.(num_workers|persistent_workers|pin_memory|prefetch_factor"
-    r"|timeout)$"
-    r"|(train|val|test)_dataloader\.(.*\.)?data_root$"
-    r"|(val|test)_dataloader\.batch_size$"
-)
-
-
-def neutral(key: str) -> bool:
-    """Whether an override leaves alone what is learned and measured."""
-    return _NEUTRAL.match(key) is not None
 
 
 def same_data(own: str | None, published: str) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from .facts import neutral
+from ..config.neutral_keys import is_neutral
 from .grid import PLUS_MINUS, Grid, GridCell, GridRow
 from .measured import Values
 from .quantity import Quantity
@@ -64,7 +64,9 @@ def _labels(settings: list[list[str]], records: Mapping[str, Record]) -> list[st
         if record.checkpoint is not None:
             made_by = ancestors(names[0], records)
             start = made_by[0] if made_by else str(record.checkpoint["file"])
-        own = [f"{k}={v}" for k, v in record.overrides.items() if k != SEED_KEY and not neutral(k)]
+        own = [
+            f"{k}={v}" for k, v in record.overrides.items() if k != SEED_KEY and not is_neutral(k)
+        ]
         found.append(", ".join([start, *own]))
     return [
         label if found.count(label) == 1 else f"{label} ({names[0]})"

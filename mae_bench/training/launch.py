@@ -10,13 +10,13 @@ from mmengine.hooks import EMAHook
 from mmengine.runner import Runner
 
 from ..attempt import held
+from ..config.neutral_keys import is_free
 from ..distributed import starts_first
 from ..files import read_json
 from ..registry import HOOKS
 from ..run_folder import RECORD_NAME, clear_remains
 from .resuming import RunIdentity
 from .runner import TrainRunner
-from .settings import is_free
 from .start import find_start
 
 

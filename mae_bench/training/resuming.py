@@ -14,11 +14,12 @@ from mmengine.dist import get_world_size, is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from ..config.neutral_keys import DATA_PATHS, matches
 from ..datasets.identity import data_identity, differences
 from ..distributed import same_everywhere, starts_first
 from ..files import read_json, write_json_atomic
 from ..run_folder import RUN_NAME, training_states
-from .settings import DATA_PATHS, VALIDATION, check_settings, matches, settings
+from .settings import VALIDATION, check_settings, settings
 from .start import Start
 
 STATE_KEY = "mae_bench_run"  # in MMEngine's checkpoints

@@ -3,36 +3,18 @@
 import hashlib
 import re
 from collections.abc import Iterable
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
-from ..config.load import RUNNER_KEYS
+from ..config.arguments import RUNNER_KEYS
+from ..config.neutral_keys import is_free, matches
 from ..run_folder import CHECKPOINT_NAME
 
 SHOWN = 3  # changed settings that a message names
 LONGEST_NAME = 120  # of a folder
 
-LOADING = tuple(
-    f"*_dataloader.{name}"
-    for name in ("num_workers", "persistent_workers", "pin_memory", "prefetch_factor", "timeout")
-)
-# Neither changes what a run learns, nor what is measured of it.
-FREE = (
-    *("work_dir", "launcher", "fsdp", "resume", "load_from", "experiment_name"),
-    *("log_level", "log_processor.*", "visualizer.*", "vis_backends.*"),
-    *("env_cfg.mp_cfg.*", "env_cfg.dist_cfg.*", "test_*"),
-    *("default_hooks.logger.*", "default_hooks.timer.*", "default_hooks.progress.*"),
-    *("default_hooks.checkpoint.*", "default_hooks.visualization.*"),
-    *("custom_hooks.Draw*", "custom_hooks.ExportCheckpoint.kept_epochs"),
-    *LOADING,
-)
-# Where the data is: its identity is compared instead.
-DATA_PATHS = tuple(
-    f"*_dataloader.*{name}" for name in ("data_root", "data_prefix", "data_prefix.*", "ann_file")
-)
 # How it is validated, which changes the weights only where something waits for a metric.
 VALIDATION = ("val_*", "train_cfg.val_*", "train_cfg.dynamic_intervals*")
 WAIT_FOR_A_METRIC = ("*EarlyStopping*", "*ReduceOnPlateau*")
@@ -74,13 +56,6 @@ def _text(value: Any) -> str:
     return f"{named.__module__}.{named.__qualname__}"
 
 
-def is_free(key: str, test: bool = False) -> bool:
-    """Whether a setting changes no result of a training, or of a ``test``."""
-    if test and key.startswith("test_"):
-        return matches(key, (*LOADING, *DATA_PATHS))
-    return matches(key, (*FREE, *DATA_PATHS))
-
-
 def default_folder(
     config: str | Path, overrides: dict[str, Any], checkpoint: str | Path | None, test: bool = False
 ) -> str:
@@ -102,12 +77,6 @@ def default_folder(
     return str(Path("work_dirs", name))
 
 
-def matches(key: str, patterns: Iterable[str]) -> bool:
-    """Whether a dotted key is one of the patterns."""
-    # a pattern for what lies below a key is one for the key itself too, which may be None
-    return any(fnmatchcase(key, p) or key == p.removesuffix(".*") for p in patterns)
-
-
 def check_settings(
     before: dict[str, str], now: dict[str, str], extend: bool, where: str | Path
 ) -> list[str]:
@@ -123,10 +92,10 @@ def check_settings(
     waits = any(matches(text, WAIT_FOR_A_METRIC) for text in now.values()) or any(
         key.endswith("save_best") and text != "None" for key, text in now.items()
     )
-    free = (*FREE, *DATA_PATHS, *(() if waits else VALIDATION))
+    unread = () if waits else VALIDATION
     schedule = [key for key in changed if matches(key, SCHEDULE)]
     allowed = {*schedule} if extend else set()
-    wrong = [key for key in changed if key not in allowed and not matches(key, free)]
+    wrong = [key for key in changed if not (key in allowed or is_free(key) or matches(key, unread))]
     if wrong:
         shown = [
             f"{key} is {now.get(key, 'not set')} and was {before.get(key, 'not set')}"
