@@ -135,7 +135,7 @@ def _samples(dataset: Any, sample: int | None) -> list[dict[str, Any]]:
     else:
         return []
     step = max(1, -(-len(found) // sample)) if sample else 1
-    return [entry for entry in found[::step] if "img_bytes" not in entry]
+    return found[::step]
 
 
 def _check_files(

@@ -3,7 +3,7 @@
 import json
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from mmseg.datasets import BaseSegDataset
 
+from .archives import read_part
 from .findings import Findings
 from .imagenet_s import ImageNetS
 from .loading import LoadImageTensor
@@ -20,6 +21,7 @@ from .masks import read_mask
 from .orientation import Orientations
 from .reading import BrokenImage, decode_tensor, read_image, stored_size
 
+Part = tuple[str, int, int]  # archive, offset, size
 IN_FLIGHT = 1000
 MEMORY_NAME = "mae_bench/seen_files.sqlite"
 
@@ -75,9 +77,12 @@ def default_memory() -> Path:
     return Path(base, MEMORY_NAME)
 
 
-def look(path: str, kind: str) -> dict[str, Any]:
+def look(path: str, kind: str, part: Part | None = None) -> dict[str, Any]:
     """Decode one file: size and orientation of an image, or size and labels of a mask."""
     try:
+        if part is not None:
+            image = decode_tensor(path, read_part(part))
+            return {"size": (image.shape[2], image.shape[1]), "orientation": 1}
         if kind == "mask":
             labels = read_mask(path)
             stored = np.flatnonzero(np.bincount(labels.ravel(), minlength=256)).tolist()
@@ -93,12 +98,15 @@ def look(path: str, kind: str) -> dict[str, Any]:
 
 
 def look_at_all(
-    wanted: Sequence[tuple[str, str]], memory: Memory, workers: int | None = None
+    wanted: Sequence[tuple[str, str]],
+    memory: Memory,
+    parts: Mapping[str, Part],
+    workers: int | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Verdicts on (path, kind), in their order."""
+    """Verdicts on (path, kind), in their order; of paths in archives ``parts`` says where."""
 
     def fresh(entry: tuple[str, str]) -> dict[str, Any]:
-        return look(*entry)
+        return look(*entry, parts.get(entry[0]))
 
     pending = iter(wanted)
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
@@ -106,7 +114,7 @@ def look_at_all(
             found: list[Any] = []
             for path, kind in batch:
                 try:
-                    status = os.stat(path)
+                    status = os.stat(parts[path][0] if path in parts else path)
                 except OSError:
                     found.append(({"error": f"{path}: no such file"}, None))
                     continue
@@ -146,9 +154,10 @@ def check_files(
     wanted = [(sample["img_path"], kind) for sample in samples]
     if masks:
         wanted += [(s["seg_map_path"], "mask") for s in samples if "seg_map_path" in s]
+    parts = {s["img_path"]: s["img_part"] for s in samples if "img_part" in s}
     verdicts: dict[tuple[str, str], dict[str, Any]] = {}
     broken: dict[str, list[str]] = {"images": [], "masks": []}
-    for entry, verdict in zip(wanted, look_at_all(wanted, memory), strict=True):
+    for entry, verdict in zip(wanted, look_at_all(wanted, memory, parts), strict=True):
         verdicts[entry] = verdict
         if "error" in verdict:
             broken["masks" if entry[1] == "mask" else "images"].append(verdict["error"])

@@ -1,7 +1,7 @@
 """Files and class folders of a data set: which count, in which order, and under which label."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from .reading import hidden, is_image
@@ -40,6 +40,12 @@ def class_folders(root: str | Path) -> list[str]:
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder: put or link the data there")
     names = [e.name for e in os.scandir(root) if e.is_dir() and not hidden([e.name])]
+    return sort_folders(names)
+
+
+def sort_folders(names: Iterable[str]) -> list[str]:
+    """Class folders in the order of their labels: numbers as numbers, the rest as text."""
+    names = list(names)
     return sorted(names, key=by_number if all(map(is_number, names)) else None)
 
 

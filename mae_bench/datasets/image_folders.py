@@ -10,11 +10,12 @@ from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
 
 from ..registry import DATASETS
 from .annotations import check_images_exist
+from .archives import DEVKIT, Member, devkit_labels, find_archives, list_members
 from .findings import Findings
-from .folders import class_folders, label_folders, list_images
+from .folders import class_folders, label_folders, list_images, sort_folders
 from .hold_out import part_of
 from .imagenet_variants import imagenet_classes
-from .label_file import read_label_file
+from .label_file import LabelFile, read_label_file
 from .named_samples import NamedSamples
 from .reading import IMAGE_SUFFIXES
 
@@ -24,7 +25,9 @@ class ImageFolders(NamedSamples, CustomDataset):
     """mmpretrain's ``CustomDataset``, labelled by the names of classes where it can be told.
 
     Class folders: ``<data_root>/<data_prefix>/<class>/**/<image>``, labelled as by
-    :func:`label_folders`. A list, with ``ann_file``: see :func:`read_label_file`. Without labels,
+    :func:`label_folders`. A list, with ``ann_file``: see :func:`read_label_file`. Archives in place
+    of the folder, see :func:`find_archives`: labels by a list, by files beside the images as in
+    WebDataset's shards, or by folders or archives inside. Without labels,
     ``with_label=False``: all images below the folder, or of the list. Hidden files and folders are
     passed over.
 
@@ -56,7 +59,9 @@ class ImageFolders(NamedSamples, CustomDataset):
 
     def load_data_list(self) -> list[dict]:
         """One dict with ``img_path`` and, unless there are none, ``gt_label`` for each image."""
-        if self.ann_file:
+        if archives := find_archives(self.img_prefix):
+            samples = self._from_archives(list_members(archives))
+        elif self.ann_file:
             samples = self._from_list()
         elif self.with_label:
             samples = self._from_folders()
@@ -81,15 +86,74 @@ class ImageFolders(NamedSamples, CustomDataset):
                 f"{root}: no class folders: put each class's images into a folder of its name, or "
                 "give a list of them as ann_file"
             )
-        self.folder_to_idx = label_folders(folders, self.CLASSES, self.IDS, root)
-        if self.CLASSES is None:
-            self._metainfo["classes"] = tuple(folders)
+        self._label(folders)
         return [
             dict(img_path=f"{root}/{folder}/{name}", gt_label=label)
             for folder, label in self.folder_to_idx.items()
             for name in list_images(Path(root, folder))
             if self.is_valid_file(name)
         ]
+
+    def _label(self, folders: Sequence[str]) -> None:
+        self.folder_to_idx = label_folders(folders, self.CLASSES, self.IDS, self.img_prefix)
+        if self.CLASSES is None:
+            self._metainfo["classes"] = tuple(folders)
+
+    def _from_archives(self, members: list[Member]) -> list[dict]:
+        """Labels by a list, by the files beside each image, or by the folders in the archives."""
+        members = [m for m in members if self.is_valid_file(m.name)]
+        if not members:
+            return []
+        if not self.with_label:
+            members.sort(key=lambda member: member.name)
+            return [_archived(member) for member in members]
+        listed = self._listed_members(members)
+        if listed is None and all(member.folder for member in members):
+            self._label(sort_folders({member.folder for member in members}))
+            members.sort(key=lambda m: (self.folder_to_idx[m.folder], m.name))
+            return [_archived(m, self.folder_to_idx[m.folder]) for m in members]
+        if listed is None:
+            raise ValueError(
+                f"{members[0].path}: has no folder of its class, and no list says its label: give "
+                "ann_file, or put ImageNet's development kit beside it"
+            )
+        labels, classes = listed.numbers(self.CLASSES, self.IDS)
+        self._metainfo["classes"] = classes
+        known = _by_name(members)
+        chosen = [known[name] for name in listed.names]
+        if None in chosen:
+            raise ValueError(
+                f"{listed.path}: several images in {Path(members[0].archive).parent} are called "
+                f"{listed.names[chosen.index(None)]}: write their folders too"
+            )
+        return [_archived(m, label) for m, label in zip(chosen, labels, strict=True) if m]
+
+    def _listed_members(self, members: list[Member]) -> LabelFile | None:
+        """Names and labels of the images where they are written; None where folders tell."""
+        archive = Path(members[0].archive)
+        if self.ann_file:
+            listed = read_label_file(self.ann_file)
+            names = [name.lstrip("/") for name in listed.names]
+            listed = LabelFile(listed.path, names, listed.labels, listed.lines)
+        elif any(member.label for member in members):
+            if bare := [member.path for member in members if not member.label]:
+                raise ValueError(f"{bare[0]}: has no .cls or label beside it, others have")
+            names = [member.path for member in members]
+            lines = list(range(1, len(members) + 1))
+            return LabelFile(archive, names, [member.label for member in members], lines)
+        elif (kit := archive.parent / DEVKIT).is_file() and not members[0].folder:
+            labels = devkit_labels(kit)
+            lines = list(range(1, len(labels) + 1))
+            listed = LabelFile(kit, list(labels), list(labels.values()), lines)
+        else:
+            return None
+        there = _by_name(members)
+        if lacking := [name for name in listed.names if name not in there]:
+            raise FileNotFoundError(
+                f"{listed.path}: {len(lacking)} of its images are not in {archive}, first "
+                f"{lacking[0]}: get the archive again, or correct the list"
+            )
+        return listed
 
     def _from_list(self) -> list[dict]:
         listed = read_label_file(self.ann_file, self.with_label)
@@ -105,6 +169,22 @@ class ImageFolders(NamedSamples, CustomDataset):
         classes = self._metainfo["classes"]
         labels = Counter(sample["gt_label"] for sample in samples)
         self.class_counts = Counter({name: labels[i] for i, name in enumerate(classes)})
+
+
+def _by_name(members: list[Member]) -> dict[str, Member | None]:
+    """Members by their names, with and without what is above; None of one that several have."""
+    known: dict[str, Member | None] = {}
+    for member in members:
+        for key in {member.path, member.name, member.name.rpartition("/")[2]}:
+            known[key] = None if key in known else member
+    return known
+
+
+def _archived(member: Member, label: int | None = None) -> dict[str, Any]:
+    sample: dict[str, Any] = dict(
+        img_path=member.path, img_part=(member.archive, member.offset, member.size)
+    )
+    return sample if label is None else dict(sample, gt_label=label)
 
 
 def _resolve(names: Sequence[str], prefix: str) -> list[str]:

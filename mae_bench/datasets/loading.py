@@ -8,6 +8,7 @@ from mmengine import fileio
 from torchvision.transforms import RandomResizedCrop
 
 from ..registry import TRANSFORMS
+from .archives import read_part
 from .reading import BrokenImage, decode_array, decode_tensor
 
 
@@ -18,7 +19,7 @@ class LoadImage(LoadImageFromFile):
     A broken file is named, 16 bits are scaled, and formats that OpenCV does not know are read.
     With another ``color_type`` or ``imdecode_backend`` than mmcv's defaults mmcv decodes.
 
-    A sample may have ``img_bytes``, the content of a file that lies in an archive;
+    A sample may have ``img_part``, archive, offset and size of a file that lies in one;
     ``exif_orientation``, False where its annotations lie over the image as stored; and ``height``
     and ``width`` of its annotations, which the image has to have.
 
@@ -32,8 +33,9 @@ class LoadImage(LoadImageFromFile):
         path = results["img_path"]
         try:
             if self.color_type == "color" and self.imdecode_backend == "cv2":
-                content = results.get("img_bytes")
-                if content is None:
+                if "img_part" in results:
+                    content = read_part(results["img_part"])
+                else:
                     content = fileio.get(path, backend_args=self.backend_args)
                 image = decode_array(content, path, results.get("exif_orientation", True))
                 results["img"] = image.astype(np.float32) if self.to_float32 else image
@@ -66,7 +68,7 @@ class LoadImageTensor(BaseTransform):
 
     Then come :class:`RandomResizedCropTensor` or transforms of ``torchvision.transforms.v2``, which
     take the sample's dict as it is. Together that takes less than half the time of Pillow, for the
-    same pixels (docs/data_loading.md). A sample may have ``img_bytes``, as of :class:`LoadImage`.
+    same pixels (docs/data_loading.md). A sample may have ``img_part``, as of :class:`LoadImage`.
 
     Args:
         exif_orientation: turn an image upright as the camera noted it in EXIF. Left out, as in
@@ -82,7 +84,8 @@ class LoadImageTensor(BaseTransform):
 
     def transform(self, results: dict) -> dict:
         """Add ``img`` (3, H, W) uint8 RGB and its shape to the sample."""
-        image = decode_tensor(results["img_path"], results.get("img_bytes"), self.exif_orientation)
+        content = read_part(results["img_part"]) if "img_part" in results else None
+        image = decode_tensor(results["img_path"], content, self.exif_orientation)
         results["img"] = image
         results["ori_shape"] = tuple(image.shape[1:])
         return results

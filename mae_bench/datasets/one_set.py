@@ -72,7 +72,7 @@ def look_at_some(cfg: Config, loader: str, dataset: Any, findings: Findings) -> 
         return
     step = max(1, -(-len(dataset) // LOOKED_AT))
     samples = [dataset.get_data_info(i) for i in range(0, len(dataset), step)]
-    samples = [sample for sample in samples if "img_bytes" not in sample]
+    samples = [sample for sample in samples if "img_part" not in sample]
     if any("seg_map_path" in s or "height" in s for s in samples) or loader != TRAIN:
         sizes = Orientations(getattr(dataset, "exif_orientation", None))
         look_at_sizes(samples, sizes)

@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from .archives import find_archives
 from .coco_file import CocoFile, read_coco
 from .folders import class_folders, list_images
 from .hold_out import EVERY
+from .image_folders import ImageFolders
 from .label_file import read_label_file
 from .masks import VOID, read_mask
 
@@ -79,8 +81,8 @@ def find_classification(
         if path.suffix.lower() in LISTS and path.is_file() and path.name not in CLASS_LISTS
         if not _says(path.name, ("readme", "license", "licence", "requirements", "notes"))
     ]
-    one = train or _folder(root, TRAIN)
-    two = val or _folder(root, VAL)
+    one = train or _folder(root, TRAIN) or _archived(root, TRAIN)
+    two = val or _folder(root, VAL) or _archived(root, VAL)
     listed = [name for name in lists if name.endswith(".csv") or _says(name, TRAIN[:1])]
     if (train is None and listed and (one is None or not _has_classes(root / one))) or (
         train is not None and Path(train).suffix.lower() in LISTS
@@ -88,7 +90,10 @@ def find_classification(
         return _from_lists(root, classes, train, val, lists)
     if one is None:
         one, two = "", None
-    found = class_folders(root / one)
+    if find_archives(root / one):
+        found = list(ImageFolders(data_root=str(root), data_prefix=one).metainfo["classes"])
+    else:
+        found = class_folders(root / one)
     if not found:
         raise FileNotFoundError(
             f"{root / one}: no class folders and no list: put each class's images into a folder of "
@@ -100,8 +105,13 @@ def find_classification(
     }
 
 
+def _archived(root: Path, names: Sequence[str]) -> str | None:
+    """The first of some folders in place of which there are archives."""
+    return next((name for name in names if find_archives(root / name)), None)
+
+
 def _has_classes(folder: Path) -> bool:
-    return bool(class_folders(folder))
+    return bool(find_archives(folder) or class_folders(folder))
 
 
 def _from_lists(

@@ -2,6 +2,7 @@
 
 import csv
 import shutil
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -235,6 +236,26 @@ def as_csv(root: Path) -> None:
         (root / f"{split}.txt").unlink()
 
 
+def as_archives(root: Path) -> None:
+    for split in SPLITS:
+        with tarfile.open(root / f"own-{split}.tar", "w") as tar:
+            tar.add(root / split, split)
+        shutil.rmtree(root / split)
+
+
+def as_shards(root: Path) -> None:
+    """WebDataset's: each image followed by its label."""
+    for split in SPLITS:
+        for i, path in enumerate(sorted(root.glob(f"{split}/*/*.png"))):
+            label = root / "label"
+            label.write_text(str(SORTED.index(path.parent.name)))
+            with tarfile.open(root / f"own-{split}-{i % 2}.tar", "a") as tar:
+                tar.add(path, f"{i // 2:05}.png")
+                tar.add(label, f"{i // 2:05}.cls")
+        shutil.rmtree(root / split)
+    label.unlink()
+
+
 def as_csv_of_a_spreadsheet(root: Path) -> None:
     as_csv(root)
     for path in root.glob("*.csv"):
@@ -275,6 +296,8 @@ ACCEPTED: dict[str, tuple[Change, list[str]]] = {
     "leading slashes": (edit("train", lambda lines: [f"/{line}" for line in lines]), []),
     "Windows line ends": (edit("train", lambda lines: [f"{line}\r" for line in lines]), []),
     "a table": (as_csv, []),
+    "archives": (as_archives, []),
+    "shards": (as_shards, []),
     "a table with semicolons": (as_csv_of_a_spreadsheet, []),
     "one folder": (one_folder, []),
     "folders in folders": (
@@ -335,10 +358,10 @@ def test_accepted(name, commands, tmp_path):
     change(root)
     done = commands("cls", root)
     assert "accuracy/top1" in done.accepted(*remarks)["metrics"]
-    pictures = next(
-        path for path in root.rglob("*") if path.suffix in (".png", ".webp", ".BMP", ".tif")
-    )
-    assert done.predict(pictures.parent).code == 0
+    Image.fromarray(class_image("cat", 0)).save(tmp_path / "cat.png")
+    suffixes = (".png", ".webp", ".BMP", ".tif")
+    found = (path.parent for path in root.rglob("*") if path.suffix in suffixes)
+    assert done.predict(next(found, tmp_path / "cat.png")).code == 0
     assert list(Path("out/drawn").rglob("*.png"))
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.optim import CosineAnnealingLR, LinearLR
 from PIL import Image
 
+from mae_bench.datasets.image_folders import ImageFolders
 from mae_bench.training import launch
 from mae_bench.training.hooks import WriteRecord
 from mae_bench.training.hooks.saving import load_checkpoint_file
@@ -139,6 +141,24 @@ def test_the_same_data_elsewhere_with_other_workers_is_the_same_run(train, copy,
     run = json.loads((tmp_path / "work/run.json").read_text())
     assert run["settings"]["train_dataloader.num_workers"] == "2"
     assert run["data"]["train"]["samples"] == 22 and run["threads"] == before
+
+
+def test_a_run_from_an_archive_is_that_from_the_folder_and_resumes_to_the_bit(
+    train, images, tmp_path
+):
+    with tarfile.open(tmp_path / "noise-train.tar", "w") as tar:
+        for name in ("b", "a"):
+            tar.add(images / name, name)
+
+    def packed(config):
+        dataset = config.train_dataloader.dataset
+        dataset.type, dataset.data_prefix = ImageFolders, "train"
+        config.train_dataloader.num_workers = 2
+
+    train(work="whole")
+    train(stop_after=7, folder=tmp_path, change=packed)
+    train(folder=tmp_path, change=packed)
+    assert losses(tmp_path / "work") == losses(tmp_path / "whole")
 
 
 def test_a_state_of_another_run_is_refused(train, tmp_path):
