@@ -127,7 +127,7 @@ def _rows(file: BinaryIO, path: Path, above: str, start: int, length: int) -> It
                     yield name, offset, entry.size, ""
                 elif name.endswith((".cls", ".json")) and not _base(name).startswith("."):
                     yield name, -1, 0, _read(file, offset, entry.size).decode("utf-8", "replace")
-            _check_end(view, tar.offset, where)
+            check_end(view, tar.offset, where)
     except tarfile.TarError as error:
         raise ValueError(f"{where}: is no tar, or damaged ({error}): get it again") from None
 
@@ -136,8 +136,11 @@ def _base(name: str) -> str:
     return name.rpartition("/")[2]
 
 
-def _check_end(view: "_Window", offset: int, where: str) -> None:
-    """tarfile takes a damaged header, or the end of the file, for the end of the archive."""
+def check_end(view: Any, offset: int, where: str) -> None:
+    """Raise ValueError where an archive does not end at an offset.
+
+    tarfile takes a damaged header, or the end of the file, for the end of the archive.
+    """
     view.seek(offset)
     rest = view.read(LARGEST_PADDING + 1)
     if len(rest) < BLOCK or rest.strip(b"\0") or len(rest) > LARGEST_PADDING:
