@@ -73,11 +73,12 @@ def _read(path: Path, more_imports: Any) -> tuple[Config, dict[str, Any]]:
     for key in REQUIRED_KEYS:
         if key not in cfg:
             raise ValueError(f"key '{key}' is missing{did_you_mean(key, cfg)}")
-    for key in cfg:
+    others = [key for key in cfg if key not in RUNNER_KEYS | OWN_KEYS]
+    for key in filter(str.islower, others):  # the others are classes
         close = difflib.get_close_matches(key, RUNNER_KEYS, n=1, cutoff=0.85)
-        if key not in RUNNER_KEYS | OWN_KEYS and close and close[0] not in cfg:
+        if close and close[0] not in cfg:
             raise ValueError(f"unknown key '{key}'; did you mean '{close[0]}'?")
-    helpers = {key: cfg.pop(key) for key in list(cfg) if key not in RUNNER_KEYS | OWN_KEYS}
+    helpers = {key: cfg.pop(key) for key in others}
     # MMEngine does this for configs of the older style only.
     for imports in (cfg.pop("custom_imports", {}).get("imports"), more_imports):
         if imports:

@@ -1,4 +1,4 @@
-"""Configs that were merged into others: what to write in place of an old name."""
+"""Configs and suites that were merged into others: what to write in place of an old name."""
 
 import shlex
 from pathlib import Path
@@ -7,11 +7,11 @@ import yaml
 
 from .overrides import as_options
 
-FILE = "old_names.yaml"  # in configs/, which a config's folder is in
+FILE = "old_names.yaml"  # in configs/, which their folders are in
 
 
 def hint_for_old_name(path: str | Path) -> str:
-    """What replaces the config of an old name, as the end of a sentence; empty for other names."""
+    """What replaces the config or suite of an old name, as the end of a sentence; else empty."""
     path = Path(path)
     names = path.parent.parent / FILE
     if not names.is_file():
@@ -23,4 +23,6 @@ def hint_for_old_name(path: str | Path) -> str:
     words = [str(names.parent / entry["config"])]
     if options:
         words += ["--cfg-options", *(f"{key}={text}" for key, text in options.items())]
+    if only := entry.get("only"):
+        words += ["--only", only]
     return f": it was merged, and is now {' '.join(map(shlex.quote, words))}"

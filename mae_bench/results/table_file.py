@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from ..config.old_names import hint_for_old_name
 from ..config.overrides import as_options
 from ..files import write_json_atomic
 from ..run_folder import SUITE_NAME
@@ -177,6 +178,8 @@ def read_yaml(path: Path) -> Any:
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), _Loader)
         _count(data, 0)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file{hint_for_old_name(path)}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
