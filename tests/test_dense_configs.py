@@ -56,6 +56,7 @@ def test_parameters_of_vitdet(name):
     assert count == theirs + (64 * 64 - 197) * width
 
 
+KINDS_OF = ("weight", "bias")
 # First weights of detectron2's heads, by its code: c2_xavier_fill is uniform with a bound of
 # sqrt(3 / fan in), c2_msra_fill normal with a variance of 2 / fan out.
 DETECTRON2_STARTS = {
@@ -83,15 +84,57 @@ def test_first_weights_of_the_detector():
     cfg.model.backbone.update(arch=dict(embed_dim=48, depth=12, num_heads=2), img_size=64)
     cfg.model.neck[0].update(embed_dim=48, norm_cfg=dict(type="GN", num_groups=4))
     cfg.model.neck[1].in_channels = [48] * 4
-    model = MODELS.build(cfg.model)
+    check_drawn(cfg.model, DETECTRON2_STARTS)
+
+
+def check_drawn(config: Any, starts: dict[str, Any]) -> None:
+    """Biases without a distribution start from 0."""
+    model = MODELS.build(config)
     model.init_weights()
     drawn = dict(model.named_parameters())
-    for name, expected in DETECTRON2_STARTS.items():
+    for name, expected in starts.items():
         values = drawn[name].detach().flatten()
         sample = values[:: max(len(values) // 5000, 1)]
         assert stats.kstest(sample, expected.cdf).pvalue > 0.001, name
         bias = drawn.get(name.replace("weight", "bias"))
-        assert bias is None or not bias.any(), name
+        assert bias is None or name.replace("weight", "bias") in starts or not bias.any(), name
+
+
+def within(bound: float) -> Any:
+    return stats.uniform(-bound, 2 * bound)
+
+
+def test_first_weights_of_the_segmenters():
+    """PyTorch's own of transposed convolutions and their biases in BEiT's adapter, whose fan in is
+    48 channels x 4; mmsegmentation's of its heads; timm's and PyTorch's in the patch classifier."""
+    cfg = load_config(SEG / "upernet_vit_base_ade20k.py")
+    init_default_scope(cfg.default_scope)
+    torch.manual_seed(0)
+    cfg.model.backbone.update(arch=dict(embed_dim=48, depth=12, num_heads=2), img_size=64)
+    cfg.model.neck.embed_dim = 48
+    cfg.model.decode_head.update(in_channels=[48] * 4, channels=32)
+    cfg.model.auxiliary_head.update(in_channels=48, channels=32)
+    deconvolution = within(192**-0.5)
+    check_drawn(
+        cfg.model,
+        {
+            **{f"neck.levels.0.{i}.{kind}": deconvolution for i in (0, 3) for kind in KINDS_OF},
+            **{f"neck.levels.1.{kind}": deconvolution for kind in KINDS_OF},
+            "decode_head.conv_seg.weight": stats.norm(0, 0.01),
+            "auxiliary_head.conv_seg.weight": stats.norm(0, 0.01),
+            "decode_head.bottleneck.conv.weight": stats.norm(0, (2 / (32 * 9)) ** 0.5),
+        },
+    )
+    cfg = load_config(SEG / "patch_classifier_vit_base_imagenet_s.py")
+    cfg.model.backbone.update(arch=dict(embed_dim=48, depth=1, num_heads=2), out_indices=[0])
+    cfg.model.decode_head.in_channels = 48
+    check_drawn(
+        cfg.model,
+        {
+            "decode_head.conv_seg.weight": stats.norm(0, 2e-5),
+            "decode_head.conv_seg.bias": within(48**-0.5),
+        },
+    )
 
 
 @pytest.mark.parametrize("size", ["base", "large"])

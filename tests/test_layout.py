@@ -1,6 +1,7 @@
 """The layout of docs/architecture.md: no cycle, no arrow upward, one place for each thing."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -169,3 +170,33 @@ def test_what_amends_openmmlab_stands_in_its_room(path):
         if isinstance(node, ast.ClassDef):
             bases = {ast.unparse(base) for base in node.bases}
             assert not bases & hosts, f"{node.name} derives from {bases & hosts}"
+
+
+# Of other libraries, or a reader's own.
+NOT_OURS = ("configs/mae/", "configs/beit/", "configs/selfsup/", "mine.py", "cls/r.py")
+NAMED_PATH = re.compile(
+    r"(?<![\w/])(?:configs|docs|tools|tests|mae_bench|benchmarks)/[\w/{},*-]+\.(?:py|yaml|md)"
+)
+
+
+def expand(text: str) -> list[str]:
+    """``a_{b,c}`` as a shell has it."""
+    found = re.search(r"\{([^{}]*)\}", text)
+    if found is None:
+        return [text]
+    before, after = text[: found.start()], text[found.end() :]
+    return [path for part in found[1].split(",") for path in expand(before + part + after)]
+
+
+def test_a_file_that_is_named_is_there():
+    root = PACKAGE.parent
+    files = [*root.glob("*.md"), *root.glob("docs/**/*.md"), *FILES]
+    files += [path for path in root.glob("configs/**/*.*") if path.suffix in (".py", ".yaml")]
+    absent = [
+        f"{path.relative_to(root)}: {name}"
+        for path in files
+        for text in NAMED_PATH.findall(path.read_text(encoding="utf-8"))
+        for name in expand(text)
+        if not any(part in name for part in NOT_OURS) and not list(root.glob(name))
+    ]
+    assert not absent
