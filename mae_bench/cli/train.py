@@ -22,7 +22,7 @@ def parse_args() -> argparse.Namespace:
         nargs="?",
         const="auto",
         choices=["auto", "bfloat16", "float16"],
-        help="train in mixed precision: bfloat16 where the GPU has it, unless told",
+        help="train in mixed precision: bfloat16, or float16 on a GPU without it, unless told",
     )
     parser.add_argument(
         "--cfg-options", nargs="+", action=OptionsAction, default={}, help="key=value overrides"

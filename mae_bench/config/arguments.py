@@ -61,6 +61,7 @@ RUNNER_KEYS |= {
     "find_unused_parameters",
     "model_wrapper_cfg",
     "sync_bn",
+    "total_batch_size",
 }
 # Further top-level keys, where a config has them: they are read before there is a runner.
 OWN_KEYS = {"custom_imports", "own_data"}

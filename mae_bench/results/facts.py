@@ -105,6 +105,9 @@ def _training(record: Record, facts: Facts) -> list[Departure]:
     batch = card.get("effective_batch")
     if facts.batch is not None and batch != facts.batch:
         found.append(Departure(f"batch {batch or 'not recorded'}, published {facts.batch}"))
+    norms, published = card.get("norm_samples"), card.get("recipe_norm_samples")
+    if norms and published and norms < published:
+        found.append(Departure(f"BatchNorm over {norms} samples, {published} in the recipe"))
     return found
 
 

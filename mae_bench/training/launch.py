@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 from mmengine.hooks import EMAHook
+from mmengine.optim import AmpOptimWrapper
 from mmengine.runner import Runner
 
 from ..attempt import held
@@ -15,6 +16,7 @@ from ..distributed import starts_first
 from ..files import read_json
 from ..registry import HOOKS
 from ..run_folder import RECORD_NAME, clear_remains
+from .bfloat16 import Bfloat16OptimWrapper
 from .resuming import RunIdentity
 from .runner import TrainRunner
 from .start import find_start
@@ -25,22 +27,23 @@ def use_mixed_precision(cfg: Config, dtype: str = "auto") -> None:
 
     Args:
         cfg: its ``optim_wrapper`` is changed.
-        dtype: ``"bfloat16"``; ``"float16"``, with scaling of the loss; ``"auto"``: bfloat16 where
-            the GPU has it, else float16.
+        dtype: ``"bfloat16"``; ``"float16"``, with scaling of the loss, on a GPU; ``"auto"``:
+            float16 on a GPU that has no bfloat16, else bfloat16.
 
     Raises:
-        ValueError: there is no GPU; MMEngine has mixed precision for GPUs only.
+        ValueError: float16 without a GPU.
     """
     import torch
 
-    if not torch.cuda.is_available():
-        raise ValueError("--amp needs a GPU and there is none; leave it out to train in float32")
+    gpu = torch.cuda.is_available()
+    if dtype == "float16" and not gpu:
+        raise ValueError("--amp float16 needs a GPU and there is none; a CPU has --amp bfloat16")
     if dtype == "auto":
-        dtype = "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
-    cfg.optim_wrapper.type = "AmpOptimWrapper"
-    cfg.optim_wrapper.dtype = dtype
-    # bfloat16 has the exponents of float32: nothing underflows, so nothing is scaled.
-    cfg.optim_wrapper.loss_scale = "dynamic" if dtype == "float16" else 1.0
+        dtype = "float16" if gpu and not torch.cuda.is_bf16_supported() else "bfloat16"
+    if dtype == "bfloat16":
+        cfg.optim_wrapper.type = Bfloat16OptimWrapper
+    else:
+        cfg.optim_wrapper.update(type=AmpOptimWrapper, dtype=dtype, loss_scale="dynamic")
 
 
 def use_fully_sharded(cfg: Config) -> None:

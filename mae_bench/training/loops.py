@@ -6,12 +6,14 @@ augmentation of a sample, and its mask, of (seed, epoch, position), whatever els
 between then makes no difference, and a resumed run only has to know where it is.
 """
 
+import math
 from functools import partial
 from itertools import count, islice
 from typing import Any
 
+import torch
 from mmengine.dataset import InfiniteSampler
-from mmengine.dist import get_rank
+from mmengine.dist import get_dist_info
 from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch import nn
 from torch.utils.data import BatchSampler, DataLoader
@@ -26,6 +28,7 @@ from .seeded import (
     seed_of,
     seeded_dataloader,
 )
+from .step_batch import Parts, PartsLoader
 
 
 class _SeededLoop:
@@ -51,9 +54,12 @@ class _SeededLoop:
         self.max_broken_share = max_broken_share
         self.broken: set[str] = set()
         self.first = True
-        super().__init__(runner, seeded_dataloader(dataloader, seed), **kwargs)  # type: ignore
-        loader = self.dataloader
-        loader.collate_fn = partial(collate_reports, collate=loader.collate_fn)
+        super().__init__(runner, _build(runner, dataloader, seed), **kwargs)  # type: ignore
+
+    @property
+    def accumulation(self) -> int:
+        """Parts of each step's batch."""
+        return getattr(self.dataloader, "accumulation", 1)
 
     @property
     def sampler(self) -> DrawSampler:
@@ -62,16 +68,49 @@ class _SeededLoop:
         return self.dataloader.sampler if batches is None else batches.sampler  # type: ignore
 
     def run_iter(self, *args: Any) -> None:
-        """One step; ``args`` end with the batch."""
-        if isinstance(args[-1], dict):
-            for report in filter(None, args[-1].pop(BROKEN_KEY)):
+        """One step; ``args`` end with the batch, or its parts."""
+        batch = args[-1]
+        if not isinstance(batch, Parts):
+            self._prepare(batch, 0)
+            super().run_iter(*args)  # type: ignore[misc]
+            return
+        index = args[0] if len(args) == 2 else self._iter
+        call = partial(self.runner.call_hook, batch_idx=index)
+        call("before_train_iter", data_batch=batch.first)
+        outputs, samples = self._train_parts(batch)
+        seen = {**batch.first, "data_samples": samples} if samples else batch.first
+        call("after_train_iter", data_batch=seen, outputs=outputs)
+        self._iter += 1
+
+    def _train_parts(self, parts: Parts) -> tuple[dict[str, Any], list[Any]]:
+        """Train with the parts of a batch; the mean of what each gave, and their samples."""
+        wrapper: Any = self.runner.optim_wrapper
+        # MMEngine counts from the beginning of training, and the last step of an epoch may have
+        # fewer parts than the others.
+        wrapper._inner_count, wrapper._max_counts = 0, parts.count
+        wrapper._remainder_counts = parts.count % wrapper._accumulative_counts
+        outputs: list[dict[str, Any]] = []
+        samples: list[Any] = []
+        for number, part in enumerate(parts):
+            self._prepare(part, number)
+            if isinstance(part, dict):
+                samples += part.get("data_samples") or []
+            found = self.runner.model.train_step(part, optim_wrapper=wrapper)
+            outputs.append({name: _detached(value) for name, value in found.items()})
+        means = {name: sum(one[name] for one in outputs) / len(outputs) for name in outputs[0]}
+        return means, samples
+
+    def _prepare(self, batch: Any, part: int) -> None:
+        """Note what is broken in a part of a step's batch, and seed what the model draws for it."""
+        if isinstance(batch, dict):
+            for report in filter(None, batch.pop(BROKEN_KEY)):
                 self._note_broken(report)
         if self.first:
             self.first = False
-            check_room(self.dataloader, args[-1])
-        # Processes draw different numbers; masks have the seed of their sample.
-        seed_everything(seed_of(self.seed, self._iter, get_rank()))
-        super().run_iter(*args)  # type: ignore[misc]
+            check_room(self.dataloader, batch)
+        # Processes and parts draw different numbers; masks have the seed of their sample.
+        rank, processes = get_dist_info()
+        seed_everything(seed_of(self.seed, self._iter, part * processes + rank))
 
     def _note_broken(self, report: str) -> None:
         """Log images that are found broken the first time; ValueError where they are too many."""
@@ -100,6 +139,26 @@ class _SeededLoop:
             and (done % loop.val_interval == 0 or done == end)
         ):
             self.runner.val_loop.run()
+
+
+def _build(runner: Runner, dataloader: dict[str, Any] | DataLoader, seed: int) -> Any:
+    """The loader of seeded samples, which gives the parts of a step where there are several."""
+    loader: Any = seeded_dataloader(dataloader, seed)
+    if isinstance(loader, dict):
+        differ = runner._randomness_cfg.get("diff_rank_seed", False)
+        loader = runner.build_dataloader(loader, seed=runner.seed, diff_rank_seed=differ)
+    loader.collate_fn = partial(collate_reports, collate=loader.collate_fn)
+    wrapper: Any = runner.optim_wrapper
+    accumulation = (
+        wrapper.get("accumulative_counts", 1)
+        if isinstance(wrapper, dict)
+        else getattr(wrapper, "_accumulative_counts", 1)
+    )
+    return loader if accumulation == 1 else PartsLoader(loader, accumulation)
+
+
+def _detached(value: Any) -> Any:
+    return value.detach() if isinstance(value, torch.Tensor) else value
 
 
 @LOOPS.register_module()
@@ -141,7 +200,7 @@ class ResumableEpochLoop(_SeededLoop, EpochBasedTrainLoop):
         if type(self.dataloader.batch_sampler) is not BatchSampler:
             # None, or one that makes its batches otherwise, by aspect ratio say: load, and drop.
             return islice(self.dataloader, first, None)
-        self.sampler.skip(first * self.dataloader.batch_sampler.batch_size)
+        self.sampler.skip(first * self.accumulation * self.dataloader.batch_sampler.batch_size)
         return self.dataloader
 
 
@@ -184,17 +243,21 @@ class ResumableIterLoop(_SeededLoop, IterBasedTrainLoop):
     def skip_batches(self, batches: int) -> None:
         """Leave out batches that were trained, of as many epochs of the sampler as they take."""
         loader: Any = self.dataloader
-        if isinstance(self.sampler.sampler, InfiniteSampler) or (
-            type(loader.batch_sampler) is not BatchSampler
-        ):
+        if type(loader.batch_sampler) is not BatchSampler:
             self.dataloader_iterator.skip_iter(batches)
+            return
+        if isinstance(self.sampler.sampler, InfiniteSampler):
+            self.dataloader_iterator.skip_iter(batches * self.accumulation)
             return
         for epoch in count():
             self.sampler.set_epoch(epoch)
-            taken = sum(1 for _ in islice(loader.batch_sampler, batches))
-            if taken == batches:
+            parts = sum(1 for _ in loader.batch_sampler)
+            taken = parts // self.accumulation
+            if not loader.drop_last:
+                taken = math.ceil(parts / self.accumulation)
+            if taken >= batches:
                 break
             batches -= taken
         self.dataloader_iterator._epoch = epoch
         self.sampler.set_epoch(epoch)
-        self.sampler.skip(batches * loader.batch_sampler.batch_size)
+        self.sampler.skip(batches * self.accumulation * loader.batch_sampler.batch_size)

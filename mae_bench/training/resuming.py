@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.dist import get_world_size, is_main_process
+from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
@@ -165,10 +165,9 @@ class RunIdentity(Hook):
         """Write ``run.json`` once everything is built and loaded: a run that never started, for a
         wrong checkpoint say, leaves the directory free.
         """
-        before = self.before or {"run": uuid.uuid4().hex, "processes": get_world_size()}
         self.run = {
-            "run": before["run"],
-            "processes": before["processes"],
+            "run": self.before["run"] if self.before else uuid.uuid4().hex,
+            "batch": runner.step_batch and runner.step_batch.total,
             "threads": self.threads,
             "settings": self.settings,
             "checkpoint": self.checkpoint,
@@ -198,7 +197,7 @@ def read_run(work_dir: str | Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     run = read_json(path)
-    keys = ("run", "processes", "threads", "settings", "checkpoint", "data", "extended")
+    keys = ("run", "batch", "threads", "settings", "checkpoint", "data", "extended")
     if missing := [key for key in keys if key not in run]:
         raise ValueError(
             f"{path}: has no '{missing[0]}', it is damaged or of an earlier version; choose "

@@ -18,6 +18,7 @@ from .loader_workers import guard, named_failures
 from .resuming import read_run
 from .sharding import GatherToValidate, keep_states_whole, shard_model
 from .start import Start
+from .step_batch import TOTAL_KEY, StepBatch, share_batch
 
 
 class TrainRunner(Runner):
@@ -30,6 +31,7 @@ class TrainRunner(Runner):
 
     def __init__(self, *args: Any, start: Start | None = None, **kwargs: Any) -> None:
         self.start = start
+        self.step_batch: StepBatch | None = None
         super().__init__(*args, **kwargs)
 
     @classmethod
@@ -78,29 +80,42 @@ class TrainRunner(Runner):
         super().scale_lr(optim_wrapper, auto_scale_lr)
 
     def setup_env(self, env_cfg: dict) -> None:
-        """Prepare the processes, of which a resumed run may have another number than before.
-
-        Each then has a larger or smaller part of the same batch.
+        """Prepare the processes, and share the batch of a step among them.
 
         Raises:
-            ValueError: that batch cannot be cut into so many parts.
+            ValueError: they cannot share the batch that a resumed run began with, or both the whole
+                batch and its parts are given.
         """
         on_cpus = self.launcher == "pytorch" and not torch.cuda.is_available()
         if on_cpus and not is_distributed():
             torch.distributed.init_process_group("gloo")  # MMEngine begins with choosing a GPU
         super().setup_env(env_cfg)
-        begun = read_run(self.work_dir) if self.cfg.get("resume") else None
-        before = begun["processes"] if begun else self.world_size
-        if before == self.world_size:
-            return
-        batch = self._train_dataloader["batch_size"]
-        part, rest = divmod(batch * before, self.world_size)
-        if rest:
+        if isinstance(self._train_dataloader, dict) and isinstance(self.optim_wrapper, dict):
+            self.step_batch = self._share_batch()
+            self._train_dataloader["batch_size"] = self.step_batch.size
+            self.optim_wrapper["accumulative_counts"] = self.step_batch.accumulation
+
+    def _share_batch(self) -> StepBatch:
+        """The batch of a resumed run's beginning, or the recipe's, or what its parts make."""
+        size = self._train_dataloader["batch_size"]
+        accumulation = self.optim_wrapper.get("accumulative_counts", 1)
+        stated = self.cfg.get(TOTAL_KEY)
+        if stated and accumulation != 1:
             raise ValueError(
-                f"{self.work_dir}: the run began with {before} processes of batch_size {batch}, "
-                f"which {self.world_size} cannot share evenly; resume with another number"
+                f"optim_wrapper.accumulative_counts={accumulation}: {TOTAL_KEY}={stated} decides "
+                f"it; give {TOTAL_KEY}=None to choose it, or leave it out"
             )
-        self._train_dataloader["batch_size"] = part
+        begun = read_run(self.work_dir) if self.cfg.get("resume") else None
+        total = begun["batch"] if begun else stated
+        if not total:
+            return StepBatch(self.world_size, size, accumulation)
+        batch = share_batch(total, self.world_size, size)
+        if begun and batch.total != total:
+            raise ValueError(
+                f"{self.work_dir}: the run began with a batch of {total}, which {self.world_size} "
+                "processes cannot share evenly; resume with another number"
+            )
+        return batch
 
     @property
     def fully_sharded(self) -> bool:

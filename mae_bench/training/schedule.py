@@ -76,10 +76,7 @@ class _ClosedFormLR(_ParamScheduler):
         raise NotImplementedError
 
     def _get_value(self) -> list[float]:
-        # All batches accumulated for one step have the rate of the first, as in the official code:
-        # accumulation then equals a larger batch.
-        step = self.last_step - self.last_step % getattr(self.optimizer, "_accumulative_counts", 1)
-        factor = self.factor(step)
+        factor = self.factor(self.last_step)
         return [base * factor for base in self.base_values]
 
 

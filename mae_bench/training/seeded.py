@@ -86,13 +86,13 @@ class DrawSampler(Sampler):
         self.seed = seed
         self.epoch = 0
         self.rank, self.world_size = get_dist_info()
-        self._first = 0
+        self.skipped = 0
 
     def __len__(self) -> int:
         return len(self.sampler)
 
     def __iter__(self) -> Iterator[Draw]:
-        first, self._first = self._first, 0
+        first, self.skipped = self.skipped, 0
         if not hasattr(self.sampler, "set_epoch"):
             seed = seed_of(self.seed, self.epoch)
             seed_transforms(seed)
@@ -109,7 +109,7 @@ class DrawSampler(Sampler):
 
     def skip(self, samples: int) -> None:
         """Leave out the first ``samples`` of this process in the next pass, which loads nothing."""
-        self._first = samples
+        self.skipped = samples
 
 
 class SeededDataset(Dataset):

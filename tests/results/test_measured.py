@@ -50,6 +50,15 @@ def test_a_run_that_claims_nothing_stands_nowhere(coco_run):
             "25.11 epochs, published 100",
         ),
         ({"run_card": {"iterations": 737_500, "effective_batch": 16}}, "batch 16, published 64"),
+        (
+            {
+                "run_card": {
+                    **{"iterations": 182_812, "effective_batch": 64},
+                    **{"norm_samples": 8, "recipe_norm_samples": 64},
+                }
+            },
+            "BatchNorm over 8 samples, 64 in the recipe",
+        ),
         ({"run_card": {}}, "epochs not recorded, published 100"),
         (
             {"data_counts": {"train": 117_266, "val": 4_990}},

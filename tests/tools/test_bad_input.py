@@ -139,5 +139,5 @@ def test_missing_data(run_tool, workplace):
 
 def test_mixed_precision_without_a_gpu(run_tool, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    check_one_line(run_tool("train.py", FINETUNE, "--amp"), "--amp needs a GPU")
+    check_one_line(run_tool("train.py", FINETUNE, "--amp", "float16"), "--amp float16 needs a GPU")
     assert not Path("work_dirs").exists()

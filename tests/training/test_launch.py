@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.optim import AmpOptimWrapper
 
 from mae_bench.config.load import load_config
 from mae_bench.files import write_json_atomic
-from mae_bench.training import launch
+from mae_bench.training import Bfloat16OptimWrapper, launch
 from mae_bench.training.hooks import WeightAverage
 from mae_bench.training.runner import TrainRunner
 from mae_bench.training.settings import check_settings, settings
@@ -35,8 +36,8 @@ def config(tmp_path) -> Path:
 @pytest.mark.parametrize(
     ("bfloat16", "expected"),
     [
-        (True, {"dtype": "bfloat16", "loss_scale": 1.0}),
-        (False, {"dtype": "float16", "loss_scale": "dynamic"}),
+        (True, {"type": Bfloat16OptimWrapper}),
+        (False, {"type": AmpOptimWrapper, "dtype": "float16", "loss_scale": "dynamic"}),
     ],
 )
 def test_mixed_precision_follows_the_gpu(config, monkeypatch, bfloat16, expected):
@@ -45,13 +46,16 @@ def test_mixed_precision_follows_the_gpu(config, monkeypatch, bfloat16, expected
     cfg = load_config(config)
     launch.use_mixed_precision(cfg)
     found = {key: value for key, value in cfg.optim_wrapper.items() if key != "optimizer"}
-    assert found == {"type": "AmpOptimWrapper", **expected}
+    assert found == expected
 
 
 def test_mixed_precision_without_a_gpu(config, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match="--amp needs a GPU"):
-        launch.use_mixed_precision(load_config(config))
+    cfg = load_config(config)
+    with pytest.raises(ValueError, match="--amp float16 needs a GPU"):
+        launch.use_mixed_precision(cfg, "float16")
+    launch.use_mixed_precision(cfg)
+    assert cfg.optim_wrapper.type is Bfloat16OptimWrapper
 
 
 def test_sharding_among_processes(config):
@@ -76,9 +80,16 @@ def test_no_average_of_weights_in_pieces(config, hook):
 def test_processes_that_cannot_share_the_batch(tmp_path, monkeypatch):
     cfg = load_config(FINETUNE, {"train_dataloader.batch_size": 3})
     cfg.update(work_dir=str(tmp_path), resume=True)
-    monkeypatch.setattr("mae_bench.training.runner.read_run", lambda folder: {"processes": 5})
+    monkeypatch.setattr("mae_bench.training.runner.read_run", lambda folder: {"batch": 15})
     monkeypatch.setattr(TrainRunner, "world_size", 2)
-    with pytest.raises(ValueError, match="5 processes of batch_size 3, which 2 cannot share"):
+    with pytest.raises(ValueError, match="a batch of 15, which 2 processes cannot share"):
+        TrainRunner.from_cfg(cfg)
+
+
+def test_a_batch_and_its_parts_are_not_both_given(tmp_path):
+    cfg = load_config(FINETUNE, {"total_batch_size": 64, "optim_wrapper.accumulative_counts": 2})
+    cfg.work_dir = str(tmp_path)
+    with pytest.raises(ValueError, match="accumulative_counts=2: total_batch_size=64 decides it"):
         TrainRunner.from_cfg(cfg)
 
 

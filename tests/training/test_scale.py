@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.dataset import DefaultSampler, InfiniteSampler
 from safetensors.torch import load_file
 
-from mae_bench.training import LARS
+from mae_bench.training import LARS, ResumableIterLoop, WarmupCosineLR
 from mae_bench.training.hooks.saving import load_checkpoint_file
+from mae_bench.training.step_batch import StepBatch, share_batch
 
 from .conftest import TINY_RUN, losses
 from .test_resume import assert_equal
@@ -67,9 +69,53 @@ def test_accumulation_is_a_larger_batch(train):
     whole = train("whole", BATCH)
     halves = train("halves", BATCH // 2, {"optim_wrapper.accumulative_counts": 2})
     assert len(curve(whole)) == STEPS
-    torch.testing.assert_close(curve(halves).view(-1, 2).mean(1), curve(whole), rtol=1e-5, atol=0)
-    assert torch.equal(masks(halves).view_as(masks(whole)), masks(whole))
-    assert_weights_close(weights(halves, 2 * STEPS), weights(whole, STEPS))
+    torch.testing.assert_close(curve(halves), curve(whole), rtol=1e-5, atol=0)
+    assert torch.equal(masks(halves), masks(whole))
+    assert_weights_close(weights(halves, STEPS), weights(whole, STEPS))
+
+
+def test_a_stated_batch_is_held(train):
+    """Parts of at most 3, also of the last batch, which is a half one, in as many iterations."""
+    changes = {"train_dataloader.dataset.indices": 20, "train_dataloader.drop_last": False}
+    whole = train("whole", BATCH, changes)
+    held = train("held", 3, {"total_batch_size": BATCH, **changes})
+    assert len(curve(held)) == len(curve(whole)) == 9
+    torch.testing.assert_close(curve(held), curve(whole), rtol=1e-5, atol=0)
+    assert_weights_close(weights(held, 9), weights(whole, 9))
+
+
+@pytest.mark.parametrize("sampler", [DefaultSampler, InfiniteSampler])
+def test_accumulation_in_a_loop_over_iterations_that_was_stopped(train, sampler):
+    def changes(iterations: int = 7, **more) -> dict:
+        loop = dict(type=ResumableIterLoop, max_iters=iterations, _delete_=True)
+        rate = dict(type=WarmupCosineLR, warmup=2, end=7, by_epoch=False)
+        order = dict(type=sampler, shuffle=True)
+        return dict(train_cfg=loop, param_scheduler=[rate], **more) | {
+            "train_dataloader.sampler": order
+        }
+
+    whole = train("whole", BATCH, changes())
+    train("stopped", 4, changes(3, total_batch_size=BATCH))
+    stopped = train("stopped", 4, changes(total_batch_size=BATCH, resume=True))
+    assert len(curve(stopped)) == 7
+    torch.testing.assert_close(curve(stopped), curve(whole), rtol=1e-5, atol=0)
+    assert torch.equal(masks(stopped), masks(whole))
+
+
+@pytest.mark.parametrize(
+    ("total", "processes", "largest", "size", "accumulation"),
+    [
+        (4096, 8, 512, 512, 1),
+        (4096, 1, 512, 512, 8),
+        (4096, 64, 512, 64, 1),
+        (64, 1, 8, 8, 8),
+        (64, 2, 7, 4, 8),
+        (64, 6, 8, 5, 2),  # 60: 6 processes cannot share 64
+        (16384, 3, 2048, 1820, 3),  # 16,380
+    ],
+)
+def test_shares_of_a_batch(total, processes, largest, size, accumulation):
+    assert share_batch(total, processes, largest) == StepBatch(processes, size, accumulation)
 
 
 @pytest.fixture
@@ -124,13 +170,15 @@ def test_two_processes_are_one(train, train_two, workers):
 
 
 SHARDED = dict(sharded=True, average=False)
+# as in the recipes: the processes draw different first weights
+DIFFERENT = {"randomness.diff_rank_seed": True}
 HALF = 2  # steps: one epoch of the three
 STOP = {"train_cfg.max_epochs": 1}
 
 
 def test_two_processes_that_share_the_weights_are_one(train, train_two):
     """Fully sharded data parallel: the same losses, and files that say nothing of it."""
-    whole, two = train("whole", BATCH, average=False), train_two(**SHARDED)
+    whole, two = train("whole", BATCH, average=False), train_two(changes=DIFFERENT, **SHARDED)
     assert_curve_of_one_process(two, whole)
     assert_weights_close(weights(two, STEPS), weights(whole, STEPS))
     exported = [load_file(folder / "checkpoint.safetensors") for folder in (two, whole)]

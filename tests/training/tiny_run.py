@@ -40,10 +40,10 @@ PREPROCESSOR = dict(type=ClsDataPreprocessor, mean=[127.0] * 3, std=[60.0] * 3, 
 
 
 class RecordedMAE(MAE):
-    """Remembers the masks that it trained with."""
+    """Remembers the masks that it trained with since they were last taken."""
 
     def loss(self, images, masking=None):
-        self.masking = masking
+        self.visible = [*getattr(self, "visible", []), *masking.visible.tolist()]
         return super().loss(images, masking)
 
 
@@ -56,7 +56,7 @@ class KeepLosses(Hook):
             file.write(f"{runner.iter} {outputs['loss'].item().hex()}\n")
         if isinstance(unwrap(runner.model), MAE):
             with Path(runner.work_dir, f"masks{name}").open("a") as file:
-                file.write(f"{unwrap(runner.model).masking.visible.tolist()}\n")
+                file.write(f"{unwrap(runner.model).__dict__.pop('visible')}\n")
 
     def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         """Run the model more often in one process than in another, as sliding windows may."""

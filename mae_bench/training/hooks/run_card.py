@@ -10,11 +10,14 @@ from mmengine.model import BaseModel
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.runner import Runner
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from ...distributed import unwrap
 from ...registry import HOOKS
+from ..bfloat16 import Bfloat16OptimWrapper
+from ..step_batch import TOTAL_KEY, StepBatch
 
 
 def _cpu_attention_flops(query, key, value, *args, out_shape=None, **kwargs) -> int:
@@ -36,11 +39,16 @@ def loaded_from(model: nn.Module) -> dict[str, str]:
 
 def precision_in_use(optim_wrapper: OptimWrapper) -> str:
     """Number format of the forward pass, from the wrapper that will run it."""
+    if isinstance(optim_wrapper, Bfloat16OptimWrapper):
+        return "mixed bfloat16"
     if not isinstance(optim_wrapper, AmpOptimWrapper):
         return "float32"
-    dtype = optim_wrapper.cast_dtype
-    if dtype is None:
-        dtype = torch.get_autocast_dtype("cuda" if torch.cuda.is_available() else "cpu")
+    return _mixed(optim_wrapper.cast_dtype)
+
+
+def _mixed(dtype: torch.dtype | None = None) -> str:
+    """Name of mixed precision; that of autocast where no format is given."""
+    dtype = dtype or torch.get_autocast_dtype("cuda" if torch.cuda.is_available() else "cpu")
     return f"mixed {str(dtype).removeprefix('torch.')}"
 
 
@@ -49,6 +57,28 @@ def batch_size(loader: DataLoader) -> int:
     if loader.batch_size is not None:
         return loader.batch_size
     return getattr(loader.batch_sampler, "batch_size", 0)
+
+
+def _norm_samples(runner: Runner, model: nn.Module) -> dict[str, int]:
+    """Samples that BatchNorm sees, and as many as in the recipe where that states its batch.
+
+    Warns where they are fewer: norms take no part in accumulation.
+    """
+    batch: StepBatch | None = getattr(runner, "step_batch", None)
+    if batch is None or not any(isinstance(module, _BatchNorm) for module in model.modules()):
+        return {}
+    stated = runner.cfg.get(TOTAL_KEY)
+    synchronised = bool(runner.cfg.get("sync_bn"))
+    seen = batch.size * (batch.processes if synchronised else 1)
+    if not stated:
+        return {"norm_samples": seen}
+    recipe = stated if synchronised else runner.cfg.train_dataloader.batch_size
+    if seen < recipe:
+        runner.logger.warning(
+            f"BatchNorm sees {seen} samples of each batch, and {recipe} in the recipe; more GPUs, "
+            "or a larger train_dataloader.batch_size, bring them nearer"
+        )
+    return {"norm_samples": seen, "recipe_norm_samples": recipe}
 
 
 @torch.no_grad()
@@ -112,6 +142,7 @@ class RunCard(Hook):
             "trainable_parameters": sum(p.numel() for p in parameters if p.requires_grad),
             "iterations": runner.max_iters,
             "training_samples": len(runner.train_dataloader.dataset),
+            **_norm_samples(runner, model),
             **loaded_from(model),
         }
         self.counted = False
@@ -133,7 +164,7 @@ class RunCard(Hook):
             "model": type(model).__name__,
             "effective_batch": batch_size(runner.test_dataloader) * runner.world_size,
             "processes": runner.world_size,
-            "precision": "mixed float16" if mixed else str(parameters[0].dtype)[len("torch.") :],
+            "precision": _mixed() if mixed else str(parameters[0].dtype).removeprefix("torch."),
             "parameters": sum(p.numel() for p in parameters),
             **loaded_from(model),
         }

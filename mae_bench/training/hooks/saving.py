@@ -87,8 +87,7 @@ class SaveCheckpoint(CheckpointHook):
     """MMEngine's hook, with checkpoints that survive whatever happens while they are written.
 
     A checkpoint appears under its name only when it is on the disk as a whole, and older ones are
-    deleted after that. ``--resume`` goes on from the newest one that is intact. A checkpoint that
-    is due while gradients are being accumulated waits for the step that uses them.
+    deleted after that. ``--resume`` goes on from the newest one that is intact.
 
     Args:
         interval: epochs or iterations between two checkpoints.
@@ -125,7 +124,6 @@ class SaveCheckpoint(CheckpointHook):
         super().__init__(
             interval, by_epoch, max_keep_ckpts=max_keep_ckpts, backend_args=backend, **kwargs
         )
-        self.due = False
 
     def checkpoints(self, folder: str | Path) -> list[Path]:
         """Checkpoints of this hook in a folder, newest first."""
@@ -153,20 +151,6 @@ class SaveCheckpoint(CheckpointHook):
                 "in another --work-dir"
             )
         runner.logger.warning(f"{runner.work_dir}: no checkpoint to resume from, starting afresh")
-
-    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
-        """Save where it is due by iterations, or was put off."""
-        super().after_train_iter(runner, *args, **kwargs)
-        if self.due and runner.optim_wrapper.should_update():
-            self.due = False
-            meta = dict(epoch=runner.epoch, iter=runner.iter + 1)
-            step = meta["epoch" if self.by_epoch else "iter"]
-            self._save_checkpoint_with_step(runner, step, meta)
-
-    def _save_checkpoint(self, runner: Runner) -> None:
-        self.due = not runner.optim_wrapper.should_update()
-        if not self.due:
-            super()._save_checkpoint(runner)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Keep weights that are not finite from replacing good ones."""

@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmengine.optim.optimizer import amp_optimizer_wrapper
 from mmengine.registry import DefaultScope
@@ -12,8 +13,10 @@ from torch import nn
 
 from mae_bench.checkpoint.transfer import PretrainedBackbone
 from mae_bench.models import MAE, VisionTransformer
+from mae_bench.training import Bfloat16OptimWrapper
 from mae_bench.training.hooks import RunCard
 from mae_bench.training.hooks.run_card import count_forward_flops, precision_in_use
+from mae_bench.training.step_batch import StepBatch
 
 WIDTH, DEPTH, PATCH, CLASSES = 32, 2, 4, 5
 
@@ -121,9 +124,9 @@ def test_precision(monkeypatch):
     monkeypatch.setattr(amp_optimizer_wrapper, "is_cuda_available", lambda: True)
     optimizer = sgd(nn.Linear(1, 1))
     assert precision_in_use(OptimWrapper(optimizer)) == "float32"
-    for dtype in ("bfloat16", "float16"):
-        wrapper = AmpOptimWrapper(optimizer=optimizer, dtype=dtype)
-        assert precision_in_use(wrapper) == f"mixed {dtype}"
+    assert precision_in_use(Bfloat16OptimWrapper(optimizer)) == "mixed bfloat16"
+    wrapper = AmpOptimWrapper(optimizer=optimizer, dtype="float16")
+    assert precision_in_use(wrapper) == "mixed float16"
 
 
 def make_runner(model: nn.Module, **options) -> SimpleNamespace:
@@ -197,6 +200,21 @@ def test_peak_rate_is_that_of_the_head_before_warmup():
     assert runner.run_card["peak_lr"] == 0.3
 
 
+@pytest.mark.parametrize(("sync_bn", "seen", "recipe"), [(None, 4, 8), ("torch", 8, 64)])
+def test_norms_that_see_fewer_samples_than_the_recipe_says(sync_bn, seen, recipe):
+    model = nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1))
+    cfg = Config(dict(total_batch_size=64, train_dataloader=dict(batch_size=8), sync_bn=sync_bn))
+    warnings = []
+    runner = make_runner(model, cfg=cfg, step_batch=StepBatch(2, 4, 8), world_size=2)
+    runner.logger.warning = warnings.append
+    RunCard().before_train(runner)
+    assert runner.run_card["norm_samples"] == seen
+    assert runner.run_card["recipe_norm_samples"] == recipe
+    assert [f"sees {seen} samples of each batch, and {recipe} in the recipe" in w for w in warnings] == [
+        True
+    ]
+
+
 def test_card_of_a_test():
     loader = torch.utils.data.DataLoader([0] * 100, batch_size=8)
     loop = SimpleNamespace(fp16=False)
@@ -215,7 +233,7 @@ def test_card_of_a_test():
     assert card["forward_gflops_per_image"] == pytest.approx(flops / 1e9, abs=1e-6)
     loop.fp16 = True
     hook.before_test(runner)
-    assert runner.run_card["precision"] == "mixed float16"
+    assert runner.run_card["precision"] == "mixed bfloat16"  # autocast's on a CPU
 
 
 def test_test_goes_on_where_operations_cannot_be_counted():

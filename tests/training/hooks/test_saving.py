@@ -192,18 +192,6 @@ def test_loss_that_is_not_finite_stops_the_run(train, tiny, tmp_path, monkeypatc
     assert checkpoints(tmp_path / "work") == ["iter_3.pth", "iter_6.pth"]
 
 
-def test_a_checkpoint_waits_for_accumulated_gradients(train, tmp_path):
-    """Every third step is due; steps 4, 8 and 10, the last, use up the gradients."""
-    train({"optim_wrapper.accumulative_counts": 4}, epochs=2)
-    assert checkpoints(tmp_path / "work") == ["iter_10.pth", "iter_8.pth"]
-    state = load_checkpoint_file(str(tmp_path / "work/iter_8.pth"))
-    assert state["meta"]["iter"] == 8
-    whole = losses(tmp_path / "work")
-    (tmp_path / "work/iter_10.pth").unlink()
-    train({"optim_wrapper.accumulative_counts": 4}, epochs=2, resume=True)
-    assert losses(tmp_path / "work") == whole
-
-
 def test_pickle_of_mmengines_own_hook_is_read(tmp_path):
     from mmengine.logging import HistoryBuffer
 

@@ -1,0 +1,126 @@
+"""A training step of every shipped recipe in bfloat16 is that in float32, within its precision."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mmdet.testing import demo_mm_inputs
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.structures import PixelData
+from mmpretrain.structures import DataSample
+from mmseg.structures import SegDataSample
+from safetensors.torch import save_file
+
+from mae_bench.config.load import load_config
+from mae_bench.models.dvae import DVAEEncoder
+from mae_bench.models.targets import PCATarget
+from mae_bench.training import Bfloat16OptimWrapper
+from mae_bench.training.seeded import seed_everything
+
+from ..shrink import SIDE, shrink
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+TRAINED = [
+    path
+    for path in sorted(CONFIGS.glob("[cdps]*/*.py"))
+    if "robustness" not in path.name and not path.name.endswith("_ms.py")
+]
+IMAGES = 4
+# one for each kind of model; all in the slow tests
+KINDS = (
+    *("mae_vit_base_p16", "mae_vit_large_p16_pca", "vit_base_finetune_in1k", "vit_base_linear_in1k"),
+    *("vitdet_mask_rcnn_vit_base_coco", "patch_classifier_vit_base_imagenet_s"),
+)
+
+
+def annotations(cfg: Config) -> list[Any]:
+    """Random ones of a batch, for the task of a config."""
+    if cfg.default_scope == "mmdet":
+        shapes, objects = [(3, SIDE, SIDE)] * IMAGES, [2] * IMAGES
+        data = demo_mm_inputs(IMAGES, shapes, num_items=objects, num_classes=3, with_mask=True)
+        return data["data_samples"]
+    if cfg.default_scope == "mmseg":
+        maps = torch.randint(0, 3, (IMAGES, 1, SIDE, SIDE))
+        return [SegDataSample(gt_sem_seg=PixelData(data=labels)) for labels in maps]
+    return [DataSample().set_gt_label(n % 2) for n in range(IMAGES)]
+
+
+class Step:
+    """One forward and backward pass of a small model of a config.
+
+    Args:
+        mixed: under autocast.
+        proposals: of another step, for its discrete choices of regions; its own where None.
+    """
+
+    def __init__(self, cfg: Config, batch: dict, mixed: bool, proposals: Any = None) -> None:
+        seed_everything(0)
+        model = MODELS.build(cfg.model)
+        model.init_weights()
+        model.train()
+        for module in model.modules():
+            if isinstance(module, PCATarget):
+                module.set_basis(torch.zeros_like(module.mean), torch.eye(*module.basis.shape))
+            if isinstance(module, torch.nn.Linear):
+                module.register_forward_hook(lambda _, inputs, output: kinds.add(output.dtype))
+        kinds = self.kinds = set()
+        self.proposals = proposals
+        if hasattr(model, "rpn_head"):
+            self.loss_and_predict = model.rpn_head.loss_and_predict
+            model.rpn_head.loss_and_predict = self.propose
+        wrapper = Bfloat16OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.0))
+        data = model.data_preprocessor(copy.deepcopy(batch), True)
+        seed_everything(1)
+        if mixed:
+            with wrapper.optim_context(model):
+                losses = model(**data, mode="loss")
+        else:
+            losses = model(**data, mode="loss")
+        loss, _ = model.parse_losses(losses)
+        loss.backward()
+        self.loss = loss.detach()
+        self.gradient = torch.cat(
+            [p.grad.flatten() for p in model.parameters() if p.grad is not None]
+        )
+
+    def propose(self, *args, **kwargs):
+        losses, found = self.loss_and_predict(*args, **kwargs)
+        self.proposals = self.proposals or copy.deepcopy(found)
+        seed_everything(2)
+        return losses, copy.deepcopy(self.proposals)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(
+            path,
+            id=f"{path.parent.name}/{path.stem}",
+            marks=[] if path.stem in KINDS else pytest.mark.slow,
+        )
+        for path in TRAINED
+    ],
+)
+def test_a_step_in_bfloat16(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cfg = load_config(path)
+    shrink(cfg.model)
+    if "partial" in path.stem:
+        cfg.model.backbone.trainable_blocks = 1
+    if "dvae" in path.stem:
+        save_file(DVAEEncoder(hidden=4).state_dict(), "dvae.safetensors")
+        cfg.model.target.hidden = 4
+    init_default_scope(cfg.default_scope)
+    seed_everything(3)
+    inputs = torch.randint(0, 256, (IMAGES, 3, SIDE, SIDE), dtype=torch.uint8)
+    if cfg.default_scope != "mmpretrain":
+        inputs = list(inputs)
+    batch = dict(inputs=inputs, data_samples=annotations(cfg))
+    whole = Step(cfg, batch, mixed=False)
+    half = Step(cfg, batch, mixed=True, proposals=whole.proposals)
+    assert half.kinds == {torch.bfloat16} and whole.kinds == {torch.float32}
+    torch.testing.assert_close(half.loss, whole.loss, rtol=2e-2, atol=0)
+    assert torch.cosine_similarity(half.gradient, whole.gradient, dim=0) > 0.99
