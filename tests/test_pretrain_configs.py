@@ -49,6 +49,7 @@ def small(path: Path, work_dir: Path, overrides: dict[str, Any] | None = None) -
     cfg = load_config(path, overrides)
     for part in ("model", "train_dataloader", "custom_hooks"):
         cfg[part] = shrink(cfg[part])
+    cfg.total_batch_size = None
     if "DVAETarget" in str(cfg.model.get("target")):
         cfg.model.target.hidden = 4
     cfg.work_dir = str(work_dir)
@@ -218,7 +219,7 @@ def test_config_says_what_its_table_says(name):
     optimizer = cfg.optim_wrapper.optimizer
     assert (optimizer.lr, optimizer.betas, optimizer.weight_decay) == (1.5e-4, (0.9, 0.95), 0.05)
     assert cfg.param_scheduler[0].warmup == 40
-    assert 8 * cfg.train_dataloader.batch_size == 4096
+    assert cfg.total_batch_size == 8 * cfg.train_dataloader.batch_size == 4096
     assert cfg.auto_scale_lr.base_batch_size == 256
 
 

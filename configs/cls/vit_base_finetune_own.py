@@ -28,6 +28,7 @@ model.pop("train_cfg")
 train_pipeline[0].update(exif_orientation=True)
 val_pipeline[0].update(exif_orientation=True)
 train_dataloader["dataset"].pop("split")
+total_batch_size = 32
 train_dataloader.update(
     batch_size=32,
     num_workers=4,

@@ -77,6 +77,8 @@ val_pipeline = [
     dict(type=CenterCrop, size=224),
     dict(type=PackInputs),
 ]
+# Of an optimizer step, on all GPUs: held by accumulation where batch_size of each makes less.
+total_batch_size = 16384
 train_dataloader = dict(
     batch_size=2048,
     num_workers=8,

@@ -16,6 +16,7 @@ from torch.optim import SGD
 with read_base():
     from .vit_base_linear_in1k import *
 
+total_batch_size = 4096
 train_dataloader.update(batch_size=512)
 
 # Base learning rate for a batch of 256, scaled to the batch in use: 1.6 for 4096.

@@ -27,6 +27,7 @@ with read_base():
 
 model["train_cfg"]["augments"].update(erase_prob=0.0)
 
+total_batch_size = 4096
 train_dataloader.update(batch_size=256)
 train_cfg.update(max_epochs=300)
 

@@ -22,6 +22,7 @@ model["backbone"].update(arch="large", drop_path_rate=0.2)
 model["head"].update(in_channels=1024)
 model["train_cfg"]["augments"].update(erase_prob=0.0)
 
+total_batch_size = 4096
 train_dataloader.update(batch_size=128)
 train_cfg.update(max_epochs=200)
 

@@ -54,6 +54,7 @@ model = dict(
     ),
 )
 
+total_batch_size = 50  # of an optimizer step, on all processes
 train_dataloader = dict(
     batch_size=50,
     num_workers=0,

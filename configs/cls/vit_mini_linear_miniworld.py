@@ -30,6 +30,7 @@ model["backbone"].update(output="class_token", frozen=True)
 train_cfg = dict(type=ResumableEpochLoop, max_epochs=6, val_interval=3)
 
 # Base learning rate for a batch of 256, scaled to the batch in use.
+total_batch_size = 128
 train_dataloader.update(batch_size=128)
 train_dataloader["dataset"].update(ann_file="meta/train.txt")
 optim_wrapper = dict(

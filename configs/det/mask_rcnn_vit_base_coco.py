@@ -213,6 +213,8 @@ model = dict(
     ),
 )
 
+# Of an optimizer step, on all GPUs: held by accumulation where batch_size of each makes less.
+total_batch_size = 64
 train_dataloader = dict(
     batch_size=8,
     num_workers=8,

@@ -26,6 +26,7 @@ size = 768
 
 model["data_preprocessor"].update(pad_size_divisor=size)
 model["backbone"].update(img_size=size)
+total_batch_size = 4
 train_dataloader.update(
     batch_size=4,
     num_workers=4,

@@ -190,6 +190,7 @@ model = dict(
     ),
 )
 
+total_batch_size = 8  # of an optimizer step, on all processes
 train_dataloader = dict(
     batch_size=8,
     num_workers=0,

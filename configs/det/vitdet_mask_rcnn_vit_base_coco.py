@@ -251,6 +251,8 @@ cascade_rcnn_train_cfg = [
     for iou in (0.5, 0.6, 0.7)
 ]
 
+# Of an optimizer step, on all GPUs: held by accumulation where batch_size of each makes less.
+total_batch_size = 64
 train_dataloader = dict(
     batch_size=8,
     num_workers=8,

@@ -11,9 +11,8 @@ Sources: optimizer, base lr, weight decay, batch 4096, cosine with 40 epochs of 
 other targets they are an inference. Decoder of 8 blocks of width 512, ratio 75 %: Table 1. Betas
 0.9 and 0.95, 16 heads in the decoder, crops of 20 to 100 % of the area, warm-up from 0 and the rate
 at every iteration, floor 0, class and mask tokens decayed but biases and norms not: the authors'
-code. Eps: PyTorch's default, which that code leaves. Batch here: 8 GPUs x 512 = 4096; with another
-number the rate follows the batch really used, GPUs x batch_size x accumulation: `--cfg-options
-train_dataloader.batch_size=128 optim_wrapper.accumulative_counts=4`. As mmpretrain has it (300 and
+code. Eps: PyTorch's default, which that code leaves. The batch is 4096 on any number of GPUs; where
+one holds less than 512 images: `--cfg-options train_dataloader.batch_size=128`. As mmpretrain has it (300 and
 400 epochs, `--amp float16`) the tokens are not decayed:
 `optim_wrapper.paramwise_cfg.no_decay="['cls_token','mask_token']"`. Not taken over from there:
 warm-up from 1e-4 of the peak, another order of the sin-cos halves, biases drawn with std 1e-6.
@@ -59,6 +58,8 @@ train_pipeline = [
     dict(type=RandomResizedCropTensor, size=224, scale=(0.2, 1.0), flip_prob=0.5),  # bicubic
     dict(type=PackInputs),
 ]
+# Of an optimizer step, on all GPUs: held by accumulation where batch_size of each makes less.
+total_batch_size = 4096
 train_dataloader = dict(
     batch_size=512,
     num_workers=8,

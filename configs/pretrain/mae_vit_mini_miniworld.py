@@ -46,6 +46,7 @@ model = dict(
     ),
 )
 
+total_batch_size = 128  # of an optimizer step, on all processes
 train_dataloader = dict(
     batch_size=128,
     num_workers=0,

@@ -85,6 +85,8 @@ model = dict(
     test_cfg=dict(mode="whole"),
 )
 
+# Of an optimizer step, on all GPUs: held by accumulation where batch_size of each makes less.
+total_batch_size = 256
 train_dataloader = dict(
     batch_size=32,
     num_workers=8,

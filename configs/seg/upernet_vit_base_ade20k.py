@@ -110,6 +110,8 @@ model = dict(
     test_cfg=dict(mode="slide", crop_size=(size, size), stride=(341, 341)),
 )
 
+# Of an optimizer step, on all GPUs: held by accumulation where batch_size of each makes less.
+total_batch_size = 16
 train_dataloader = dict(
     batch_size=2,
     num_workers=4,

@@ -22,6 +22,7 @@ with read_base():
 
 own_data = dict(root="data/own", classes=None, train=None, val=None)
 
+total_batch_size = 4
 train_dataloader.update(batch_size=4)
 train_dataloader["dataset"].update(type=ImagesAndMasks, data_root="data/own")
 val_dataloader["dataset"].update(type=ImagesAndMasks, data_root="data/own")

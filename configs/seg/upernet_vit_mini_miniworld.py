@@ -114,6 +114,7 @@ model = dict(
     test_cfg=dict(mode="slide", crop_size=(size, size), stride=(21, 21)),
 )
 
+total_batch_size = 16  # of an optimizer step, on all processes
 train_dataloader = dict(
     batch_size=16,
     num_workers=0,

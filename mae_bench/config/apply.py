@@ -24,6 +24,7 @@ _SECTIONS = RUNNER_KEYS - {
     "load_from",
     "log_level",
     "sync_bn",
+    "total_batch_size",
 }
 # What people call a value that has another key.
 _ALIASES = {

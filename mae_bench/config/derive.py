@@ -14,7 +14,7 @@ from mmengine.config import Config
 from .arguments import dataset_nodes
 from .backbone_swap import fit_to_backbone
 from .change import Change
-from .keys import LOADERS, PARTS, class_counts, find, name_of, walk
+from .keys import BATCH_KEY, LOADERS, PARTS, class_counts, find, name_of, walk
 
 # What a transform calls the size of the image that it makes, in pixels.
 SIZE_KEYS = ("size", "resize", "crop_size", "scale", "img_scale")
@@ -40,6 +40,7 @@ def derive(cfg: Config, before: Config, given: set[str]) -> None:
     _follow_image_size(change)
     _follow_classes(change)
     _follow_length(change)
+    _follow_batch(change)
     _follow_workers(change)
 
 
@@ -70,6 +71,17 @@ def _annotations(cfg: Config, part: str) -> str | None:
     if not isinstance(dataset.get("ann_file"), str):
         return None
     return f"{dataset['data_root']}/{dataset['ann_file']}" if dataset.get("data_root") else None
+
+
+def _follow_batch(change: Change) -> None:
+    """In a recipe for one GPU the batch of that GPU is the batch of a step."""
+    size, accumulation = "train_dataloader.batch_size", "optim_wrapper.accumulative_counts"
+    if find(change.before, size) != change.before.get(BATCH_KEY):
+        return
+    if change.is_given(accumulation):
+        change.set(BATCH_KEY, None)
+    elif change.changed(size):
+        change.set(BATCH_KEY, find(change.cfg, size))
 
 
 def _follow_image_size(change: Change) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from mmengine.config import ConfigDict
 
+BATCH_KEY = "total_batch_size"  # samples of an optimizer step, on all GPUs
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 PARTS = ("val", "test")
 

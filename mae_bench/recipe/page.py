@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
+from ..config.keys import BATCH_KEY
 from ..config.load import load_config
 from .built import Run, build, groups, kind_of, layers, parameters, rates
 from .sources import Sources
@@ -131,8 +132,8 @@ def _add_model(page: _Page, cfg: Config) -> None:
             ),
         ),
     )
-    accumulated = cfg.optim_wrapper.get("accumulative_counts", 1)
-    run = page.sources.run(cfg.train_dataloader.batch_size, accumulated)
+    parts = cfg.optim_wrapper.get("accumulative_counts", 1)
+    run = page.sources.run(cfg.get(BATCH_KEY) or cfg.train_dataloader.batch_size * parts)
     if run is not None:
         _add_schedule(page, cfg, run)
 

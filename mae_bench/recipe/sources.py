@@ -36,12 +36,12 @@ class Sources:
         found = [source for pattern, source in self.patterns if fnmatchcase(key, pattern)]
         return found[-1] if found else ""
 
-    def run(self, batch_size: int, accumulated: int) -> Run | None:
-        """How long the recipe runs with the GPUs that it is written for."""
+    def run(self, batch: int) -> Run | None:
+        """How long the recipe runs with a batch."""
         if not self.runs:
             return None
         entry = self.runs[-1]
-        return Run(entry["images"], batch_size * accumulated * entry["gpus"])
+        return Run(entry["images"], batch)
 
 
 def _matches(name: str, patterns: list[str]) -> bool:

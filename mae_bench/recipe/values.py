@@ -15,6 +15,8 @@ from mmengine.registry import (
     WEIGHT_INITIALIZERS,
 )
 
+from ..config.keys import BATCH_KEY
+
 REGISTRIES = (
     MODELS,
     TASK_UTILS,
@@ -157,6 +159,8 @@ def sections_of(cfg: Config) -> dict[str, list[Value]]:
         if loader is None or (part == "test" and loader == cfg.get("val_dataloader")):
             continue
         rows = list(values_of(loader, f"{part}_dataloader"))
+        if part == "train" and BATCH_KEY in cfg:
+            rows.insert(0, Value(BATCH_KEY, str(cfg[BATCH_KEY])))
         for name in (f"{part}_evaluator", f"{part}_cfg"):
             if cfg.get(name) is not None:
                 rows += values_of(cfg[name], name)

@@ -12,13 +12,14 @@ from mmengine.runner import Runner
 from torch import nn
 from torch.utils.data import DataLoader
 
+from ..config.keys import BATCH_KEY
 from .hooks import ExportCheckpoint, WriteRecord
 from .hooks.check_sets import CheckSets
 from .loader_workers import guard, named_failures
 from .resuming import read_run
 from .sharding import GatherToValidate, keep_states_whole, shard_model
 from .start import Start
-from .step_batch import TOTAL_KEY, StepBatch, share_batch
+from .step_batch import StepBatch, share_batch
 
 
 class TrainRunner(Runner):
@@ -99,11 +100,11 @@ class TrainRunner(Runner):
         """The batch of a resumed run's beginning, or the recipe's, or what its parts make."""
         size = self._train_dataloader["batch_size"]
         accumulation = self.optim_wrapper.get("accumulative_counts", 1)
-        stated = self.cfg.get(TOTAL_KEY)
+        stated = self.cfg.get(BATCH_KEY)
         if stated and accumulation != 1:
             raise ValueError(
-                f"optim_wrapper.accumulative_counts={accumulation}: {TOTAL_KEY}={stated} decides "
-                f"it; give {TOTAL_KEY}=None to choose it, or leave it out"
+                f"optim_wrapper.accumulative_counts={accumulation}: {BATCH_KEY}={stated} decides "
+                f"it; give {BATCH_KEY}=None to choose it, or leave it out"
             )
         begun = read_run(self.work_dir) if self.cfg.get("resume") else None
         total = begun["batch"] if begun else stated
@@ -116,6 +117,21 @@ class TrainRunner(Runner):
                 "processes cannot share evenly; resume with another number"
             )
         return batch
+
+    def build_train_loop(self, loop: Any) -> Any:
+        """Build the loop.
+
+        Raises:
+            ValueError: one to which each part of a step's batch is an iteration.
+        """
+        built = super().build_train_loop(loop)
+        held = self.cfg.get(BATCH_KEY) and self.step_batch and self.step_batch.accumulation > 1
+        if held and not hasattr(built, "accumulation"):
+            raise ValueError(
+                f"train_cfg: {type(built).__name__} counts the parts of a batch as iterations; use "
+                f"ResumableEpochLoop or ResumableIterLoop, or {BATCH_KEY}=None"
+            )
+        return built
 
     @property
     def fully_sharded(self) -> bool:

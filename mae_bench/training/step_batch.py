@@ -15,7 +15,7 @@ from typing import Any
 from mmengine.dataset import InfiniteSampler
 from torch.utils.data import BatchSampler, DataLoader
 
-TOTAL_KEY = "total_batch_size"  # in a config
+from ..config.keys import BATCH_KEY
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def share_batch(total: int, processes: int, largest: int) -> StepBatch:
     own = total // processes
     if own < 1:
         raise ValueError(
-            f"{TOTAL_KEY}={total} is less than the {processes} processes; use fewer processes"
+            f"{BATCH_KEY}={total} is less than the {processes} processes; use fewer processes"
         )
     if total % processes:
         accumulation = math.ceil(own / largest)

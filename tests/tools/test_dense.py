@@ -85,6 +85,7 @@ def small(path: Path, work_dir: str) -> Config:
         shrink(cfg[part])
     cfg.default_hooks.checkpoint.max_keep_ckpts = 3
     cfg.work_dir = work_dir
+    cfg.total_batch_size = None
     cfg.train_dataloader.dataset.indices = 4
     cfg.val_dataloader.dataset.indices = 2
     if "max_epochs" in cfg.train_cfg:

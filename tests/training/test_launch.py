@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.optim import AmpOptimWrapper
+from torch.utils.data import DataLoader
 
 from mae_bench.config.load import load_config
 from mae_bench.files import write_json_atomic
@@ -91,6 +92,15 @@ def test_a_batch_and_its_parts_are_not_both_given(tmp_path):
     cfg.work_dir = str(tmp_path)
     with pytest.raises(ValueError, match="accumulative_counts=2: total_batch_size=64 decides it"):
         TrainRunner.from_cfg(cfg)
+
+
+def test_a_loop_that_counts_parts_as_iterations(tmp_path):
+    cfg = load_config(FINETUNE, {"total_batch_size": 100})
+    cfg.update(work_dir=str(tmp_path), train_cfg=dict(by_epoch=False, max_iters=2))
+    runner = TrainRunner.from_cfg(cfg)
+    runner._train_dataloader = DataLoader([0] * 100)
+    with pytest.raises(ValueError, match="IterBasedTrainLoop counts the parts of a batch"):
+        runner.build_train_loop(runner._train_loop)
 
 
 SUM = "a" * 64

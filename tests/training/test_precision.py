@@ -31,7 +31,12 @@ TRAINED = [
 IMAGES = 4
 # one for each kind of model; all in the slow tests
 KINDS = (
-    *("mae_vit_base_p16", "mae_vit_large_p16_pca", "vit_base_finetune_in1k", "vit_base_linear_in1k"),
+    *(
+        "mae_vit_base_p16",
+        "mae_vit_large_p16_pca",
+        "vit_base_finetune_in1k",
+        "vit_base_linear_in1k",
+    ),
     *("vitdet_mask_rcnn_vit_base_coco", "patch_classifier_vit_base_imagenet_s"),
 )
 

@@ -14,10 +14,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+from ...config.keys import BATCH_KEY
 from ...distributed import unwrap
 from ...registry import HOOKS
 from ..bfloat16 import Bfloat16OptimWrapper
-from ..step_batch import TOTAL_KEY, StepBatch
+from ..step_batch import StepBatch
 
 
 def _cpu_attention_flops(query, key, value, *args, out_shape=None, **kwargs) -> int:
@@ -67,7 +68,7 @@ def _norm_samples(runner: Runner, model: nn.Module) -> dict[str, int]:
     batch: StepBatch | None = getattr(runner, "step_batch", None)
     if batch is None or not any(isinstance(module, _BatchNorm) for module in model.modules()):
         return {}
-    stated = runner.cfg.get(TOTAL_KEY)
+    stated = runner.cfg.get(BATCH_KEY)
     synchronised = bool(runner.cfg.get("sync_bn"))
     seen = batch.size * (batch.processes if synchronised else 1)
     if not stated:

@@ -210,9 +210,9 @@ def test_norms_that_see_fewer_samples_than_the_recipe_says(sync_bn, seen, recipe
     RunCard().before_train(runner)
     assert runner.run_card["norm_samples"] == seen
     assert runner.run_card["recipe_norm_samples"] == recipe
-    assert [f"sees {seen} samples of each batch, and {recipe} in the recipe" in w for w in warnings] == [
-        True
-    ]
+    assert [
+        f"sees {seen} samples of each batch, and {recipe} in the recipe" in w for w in warnings
+    ] == [True]
 
 
 def test_card_of_a_test():
