@@ -12,8 +12,8 @@ other targets they are an inference. Decoder of 8 blocks of width 512, ratio 75 
 0.9 and 0.95, 16 heads in the decoder, crops of 20 to 100 % of the area, warm-up from 0 and the rate
 at every iteration, floor 0, class and mask tokens decayed but biases and norms not: the authors'
 code. Eps: PyTorch's default, which that code leaves. The batch is 4096 on any number of GPUs; where
-one holds less than 512 images: `--cfg-options train_dataloader.batch_size=128`. As mmpretrain has it (300 and
-400 epochs, `--amp float16`) the tokens are not decayed:
+one holds less than 512 images: `--cfg-options train_dataloader.batch_size=128`. As mmpretrain has
+it (300 and 400 epochs, `--amp float16`) the tokens are not decayed:
 `optim_wrapper.paramwise_cfg.no_decay="['cls_token','mask_token']"`. Not taken over from there:
 warm-up from 1e-4 of the peak, another order of the sin-cos halves, biases drawn with std 1e-6.
 UNKNOWN: the numerical precision of the paper's runs on TPUs. The authors' PyTorch code computes in

@@ -4,7 +4,6 @@ For each cell the config of its recipe is resolved with the overrides, and a rec
 facts that a full run of it would have. Then each fact is changed in turn.
 """
 
-import re
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -39,18 +38,6 @@ def recipe(config: str, overrides) -> object:
     return resolved(
         config, tuple((k, tuple(v) if isinstance(v, list) else v) for k, v in overrides.items())
     )
-
-
-def published_batch(config: str) -> int:
-    """Effective batch that a recipe states in words: "8 GPUs x 128 = 1024"."""
-    while True:
-        text = Path(config).read_text(encoding="utf-8")
-        stated = re.search(r"(\d+)\s+GPUs\s+x\s+(\d+)", text)
-        if stated:
-            return int(stated[1]) * int(stated[2])
-        parent = re.search(r"from \.(\w+) import \*", text)
-        assert parent, f"{config}: states no batch"
-        config = str(Path(config).with_name(f"{parent[1]}.py"))
 
 
 def model_of(cfg) -> dict:
@@ -96,7 +83,7 @@ def trained(config: str, overrides, facts, sha256: str) -> Record:
     """A finished training run by a recipe."""
     cfg = recipe(config, overrides)
     train = facts.train[0] if facts.train else SOME
-    batch = published_batch(config)
+    batch = cfg.total_batch_size
     length = cfg.train_cfg.get("max_iters") or cfg.train_cfg.max_epochs * train / batch
     return replace(
         BASE,

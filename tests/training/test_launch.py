@@ -96,7 +96,8 @@ def test_a_batch_and_its_parts_are_not_both_given(tmp_path):
 
 def test_a_loop_that_counts_parts_as_iterations(tmp_path):
     cfg = load_config(FINETUNE, {"total_batch_size": 100})
-    cfg.update(work_dir=str(tmp_path), train_cfg=dict(by_epoch=False, max_iters=2))
+    cfg.train_cfg = dict(by_epoch=False, max_iters=2)
+    cfg.work_dir = str(tmp_path)
     runner = TrainRunner.from_cfg(cfg)
     runner._train_dataloader = DataLoader([0] * 100)
     with pytest.raises(ValueError, match="IterBasedTrainLoop counts the parts of a batch"):
