@@ -95,8 +95,10 @@ def fill_backbone(
         if not any(_is_within(key, name) for key in state):
             raise ValueError(f"allow_unfilled: the backbone has no tensor or module named {name!r}")
 
+    fresh = optional(backbone, "fresh")
+
     def may_stay(key: str) -> bool:
-        allowed = any(_is_within(key, name) for name in allow_unfilled)
+        allowed = key in fresh or any(_is_within(key, name) for name in allow_unfilled)
         neutral = is_layer_scale(key) and bool((state[key] == 1).all())
         return allowed or neutral or MAY_START_AFRESH.match(key) is not None
 

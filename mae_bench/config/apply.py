@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 
 from .arguments import OWN_KEYS, RUNNER_KEYS, arguments, find_class, legal_keys
+from .host_classes import ASKED, BACKBONE, is_host_class, wrap_host_class
 from .keys import find, walk
 
 # Top-level keys that a command line has an option for.
@@ -180,6 +181,8 @@ class _Setter:
         return ConfigDict()
 
     def _check_legal(self, node: Mapping[str, Any], part: str, here: str) -> None:
+        if here.startswith(f"{BACKBONE}.") and find(self.cfg, f"{BACKBONE}.host_class"):
+            return  # dicts of a class that is not ours
         legal = legal_keys(node, here, self.scope)
         if legal is None or part in legal:
             return
@@ -201,6 +204,10 @@ class _Setter:
     def _set_class(self, node: Any, here: str, name: Any) -> None:
         """Give a dict another class, without the keys that this class does not take."""
         node["type"] = self._class(here, name)
+        if here == BACKBONE and is_host_class(node["type"]):
+            for key in [key for key in node if key not in ("type", *ASKED)]:
+                del node[key]  # the old class's own, of whatever meaning
+            wrap_host_class(self.cfg.model)
         legal = legal_keys(node, here, self.scope)
         dropped = [key for key in node if legal is not None and key not in legal]
         for key in dropped:

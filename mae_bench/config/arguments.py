@@ -24,7 +24,11 @@ from .keys import LOADERS, walk
 # Given by whoever builds the object, never by a config.
 _GIVEN = {"self", "args", "kwargs", "runner", "dataloader", "optimizer", "params", "param_name"}
 # Arguments that name the class which gets all other arguments, and that class by default.
-_HANDS_ON = {"resize_type": "Resize", "ema_type": "ExponentialMovingAverage"}
+_HANDS_ON = {
+    "ema_type": "ExponentialMovingAverage",
+    "host_class": "",
+    "resize_type": "Resize",
+}
 # Classes that take **kwargs and forget them, or fail over them at the end of the first epoch.
 _DROP_OTHERS = {"BaseBBoxCoder", "BaseSampler", "CheckpointHook"}
 # Dicts without a type that are handed over whole, to what refuses a name it does not know.

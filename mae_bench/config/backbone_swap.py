@@ -4,18 +4,22 @@ What belonged to the old class goes, what the task asks of any backbone stays, a
 get the widths of the new one.
 """
 
+import copy
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import ConfigDict
 
-from ..models import FeaturePyramidAdapter, SimpleFeaturePyramid
+from ..models import FeaturePyramidAdapter, SimpleFeaturePyramid, VisionTransformer
+from ..models.backbone import DOCS, as_backbone, blank_features, optional
 from ..registry import MODELS
 from .change import Change
 from .keys import find
 
 HEADS = ("decode_head", "auxiliary_head")
+DENSE_HEADS = ("decode_head", "bbox_head", "rpn_head", "roi_head", "mask_head")
+BLANK_SIDE = 224  # pixels, of the image that a backbone without an img_size is tried with
 ADAPTERS = (FeaturePyramidAdapter, SimpleFeaturePyramid)
 STRIDES = (4, 8, 16, 32)  # an adapter's where its config does not say
 
@@ -84,7 +88,7 @@ def fit_to_backbone(change: Change) -> None:
         if "in_channels" in neck:
             expect(f"{key}.in_channels", widths)
             return
-    for name in HEADS:
+    for name in HEADS if widths else ():
         if head := model.get(name):
             index = head.in_index
             several = isinstance(index, (list, tuple))
@@ -164,7 +168,9 @@ def _measure(backbone: ConfigDict) -> Measures:
     Raises:
         ValueError: it cannot be built.
     """
-    left_out = ("init_cfg", "out_indices", "global_blocks", "window_size", "trainable_blocks")
+    left_out = {"init_cfg", "out_indices"}
+    if "host_class" not in backbone:
+        left_out |= {"global_blocks", "window_size", "trainable_blocks"}
     config = {key: value for key, value in backbone.items() if key not in left_out}
     if "output" in config:
         config["output"] = "mean"
@@ -181,8 +187,88 @@ def _measure(backbone: ConfigDict) -> Measures:
 def _measured(config: dict[str, Any]) -> Measures:
     try:
         with torch.device("meta"):  # shapes are enough
-            built = MODELS.build(config)
+            module = MODELS.build(config)
     except (NotImplementedError, RuntimeError):  # a class that looks at values
-        built = MODELS.build(config)
-    maps = (getattr(built, name, None) for name in ("map_channels", "map_strides"))
+        module = MODELS.build(config)
+    built = as_backbone(module)
+    maps = (optional(built, name) for name in ("map_channels", "map_strides"))
     return Measures(built.embed_dim, built.patch_size, built.num_layers, *maps)
+
+
+class _Stated(Change):
+    """A config that states everything itself."""
+
+    def is_given(self, key: str) -> bool:
+        return True
+
+    def set(self, key: str, value: Any) -> None:
+        self.expect(key, value, "the strides of the maps")
+
+    def expect(self, key: str, value: Any, source: str) -> None:
+        stated = find(self.cfg, key)
+        if stated is not None and stated != value:
+            raise ValueError(f"{key}={stated} contradicts {source}: give {value}")
+
+
+def check_backbone(cfg: Any) -> None:
+    """Compare what a config states with what a backbone that is not ours gives for a blank image.
+
+    Raises:
+        ValueError: it gives other features than the task takes or than it says of itself; or neck,
+            heads or anchors state other widths or strides.
+    """
+    backbone = find(cfg, "model.backbone")
+    kind = backbone.get("type") if hasattr(backbone, "keys") else None
+    if not isinstance(kind, type) or kind is VisionTransformer:
+        return
+    measures = _measure(backbone)
+    if not kind.__module__.startswith("mae_bench."):
+        _check_features(cfg.model, measures)
+    for key, neck in _necks(cfg.model):
+        if measures.map_strides and neck.type is FeaturePyramidAdapter:
+            raise ValueError(
+                f"{key}: FeaturePyramidAdapter is for plain ViTs, and {kind.__name__} has maps of "
+                f"strides {measures.map_strides}: leave it out"
+            )
+    stated = copy.deepcopy(cfg)
+    fit_to_backbone(_Stated(stated, stated, set()))
+
+
+def _check_features(model: ConfigDict, measures: Measures) -> None:
+    """Compare the features of a backbone with its contract."""
+    config = {key: value for key, value in model.backbone.items() if key != "init_cfg"}
+    size = config.get("img_size") or BLANK_SIDE
+    height, width = (size, size) if isinstance(size, int) else size
+    name = f"model.backbone ({config['type'].__name__})"
+    with torch.random.fork_rng(devices=[]):
+        try:
+            with torch.device("meta"):
+                features = blank_features(MODELS.build(config), height, width)
+        except Exception:
+            try:
+                features = blank_features(MODELS.build(config), height, width)
+            except Exception as error:
+                raise ValueError(
+                    f"{name} fails on a blank image of {height}x{width} pixels: {error}"
+                ) from error
+    shapes = " and ".join(str(tuple(feature.shape)) for feature in features)
+    if any(model.get(head) for head in DENSE_HEADS):
+        strides = list(measures.map_strides or [measures.patch_size] * len(features))
+        widths = list(measures.map_channels or [measures.embed_dim] * len(features))
+        stated = [
+            (1, channels, height // stride, width // stride)
+            for channels, stride in zip(widths, strides, strict=True)
+        ]
+        if stated != [tuple(feature.shape) for feature in features]:
+            raise ValueError(
+                f"{name} says strides {strides} and widths {widths}, and gives maps {shapes} of an "
+                f"image of {height}x{width} pixels: see {DOCS}"
+            )
+        if strides != sorted(strides):
+            raise ValueError(f"{name} gives maps of strides {strides}: give the finest first")
+        return
+    pooled = (1, measures.embed_dim)
+    if model.get("head") and not model.get("neck") and tuple(features[-1].shape) != pooled:
+        raise ValueError(
+            f"{name} gives {shapes} where the head takes features {pooled}: see {DOCS}"
+        )

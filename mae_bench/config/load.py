@@ -12,8 +12,10 @@ from ..datasets.findings import DataError
 from ..datasets.own_data import settings_of
 from .apply import apply_overrides, did_you_mean, flatten
 from .arguments import OWN_KEYS, RUNNER_KEYS
+from .backbone_swap import check_backbone
 from .consistency import check_consistency
 from .derive import derive
+from .host_classes import wrap_backbone
 from .keys import set_at, walk
 from .old_names import hint_for_old_name
 
@@ -44,6 +46,7 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Co
         raise FileNotFoundError(f"{path}: no such config file{hint_for_old_name(path)}")
     try:
         cfg, helpers = _read(path, (overrides or {}).get("custom_imports.imports"))
+        wrap_backbone(cfg)
         before = copy.deepcopy(cfg)
         given = {k: v for k, v in (overrides or {}).items() if not k.startswith("custom_imports")}
         given = flatten(cfg, given)
@@ -53,6 +56,7 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Co
             set_at(cfg, key, own[key])
         if given or own:
             derive(cfg, before, {*given, *own})
+        check_backbone(cfg)
         check_consistency(cfg)
     except DataError:  # names files of its own
         raise

@@ -5,7 +5,7 @@ own keeps it by having the attributes. :func:`as_backbone` looks whether it does
 :func:`optional` reads what it may leave out; nothing else asks whether an attribute is there.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol, cast
 
@@ -18,7 +18,9 @@ DOCS = 'docs/backbones.md, "The contract"'
 OUTPUTS = ("maps", "class_token", "mean", "tokens")
 REQUIRED = ("embed_dim", "num_layers", "patch_size")
 # What a class may leave out, and what it then is.
-OPTIONAL = dict(map_channels=None, map_strides=None, grid=None, num_heads=None, img_size=None)
+OPTIONAL: dict[str, Any] = dict(
+    map_channels=None, map_strides=None, grid=None, num_heads=None, img_size=None, fresh=()
+)
 INNER = "net."
 
 
@@ -35,6 +37,7 @@ class Backbone(Protocol):
         grid: (rows, columns) of an absolute position table that may be resized; None without one.
         num_heads: heads where files of another number are to be refused; None: any.
         img_size: pixels, or (height, width), that position tables are made for; None: any.
+        fresh: names of tensors that a checkpoint may lack, such as norms that only maps have.
     """
 
     embed_dim: int
@@ -45,6 +48,7 @@ class Backbone(Protocol):
     grid: Grid | None
     num_heads: int | None
     img_size: int | tuple[int, int] | None
+    fresh: Sequence[str]
 
     def layer_id(self, name: str) -> int:
         """Layer of a parameter, for layer-wise learning-rate decay.

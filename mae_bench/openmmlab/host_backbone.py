@@ -1,5 +1,7 @@
 """Any backbone class of MMPretrain, MMDetection or MMSegmentation behind our contract."""
 
+import contextlib
+import copy
 import inspect
 import re
 from collections.abc import Sequence
@@ -88,9 +90,10 @@ class HostBackbone(BaseModule):
         if kind is None:
             raise ValueError(f"model.backbone: nobody knows the class {host_class!r}")
         self.host_class, self.output, self.frozen = host_class, output, frozen
-        self._kind, self._arguments, self._takes = kind, arguments, argument_names(kind)
+        self._kind, self._arguments, self._takes = kind, arguments, _argument_names(kind)
         self.img_size: Any = img_size
-        side = img_size or next((arguments[key] for key in SIZES if key in arguments), SIDE)
+        given = next((arguments[key] for key in SIZES if key in arguments), img_size)
+        side = (given if self._takes & set(SIZES) else None) or SIDE
         self._size = (side, side) if isinstance(side, int) else tuple(side)
 
         if output == "maps" and out_indices is None and self._index_name:
@@ -101,8 +104,18 @@ class HostBackbone(BaseModule):
                     'out_indices, or take it for classification, with output="mean"'
                 )
             out_indices = scales.indices
-        self.net = self._make(output, out_indices)
+        # A class gives each map once and in its own order, whatever is asked for.
+        wanted = sorted(set(out_indices or ()))
+        repeated = output == "maps" and wanted != list(out_indices or ())
+        self._places = [wanted.index(i) for i in out_indices or ()] if repeated else None
+        self.net = self._make(output, wanted if repeated else out_indices)
         self._measure(self._features_of(self.net))
+        # Norms of the finer maps, which no file of a classifier has.
+        self.fresh: list[str] = []
+        if output == "maps" and out_indices:
+            with torch.random.fork_rng(devices=[]):
+                coarsest = self._make(output, [max(out_indices)]).state_dict()
+            self.fresh = [key for key in self.net.state_dict() if key not in coarsest]
         self._layers = self._number_layers(layers)
         hide_inner(self)
         if frozen:
@@ -126,6 +139,8 @@ class HostBackbone(BaseModule):
             raise self._refusal("with these arguments", error) from error
 
     def _features_of(self, net: nn.Module) -> tuple[Tensor, ...]:
+        with contextlib.suppress(Exception):  # of classes that look at values
+            return blank_features(copy.deepcopy(net).to("meta"), *self._size)
         try:
             return blank_features(net, *self._size)
         except Exception as error:
@@ -300,12 +315,12 @@ class HostBackbone(BaseModule):
             return features
         features = (features,) if isinstance(features, Tensor) else tuple(features)
         if self.output == "maps":
-            return features
+            return tuple(features[i] for i in self._places) if self._places else features
         last = features[-1]
         return (last.mean(dim=(2, 3)) if last.ndim == 4 else last,)
 
 
-def argument_names(kind: type) -> set[str]:
+def _argument_names(kind: type) -> set[str]:
     """Names of a class's arguments, with those of its parents where it hands them on."""
     names: set[str] = set()
     for parent in kind.__mro__[:-1]:
@@ -313,7 +328,6 @@ def argument_names(kind: type) -> set[str]:
             continue
         parameters = inspect.signature(vars(parent)["__init__"]).parameters
         names |= set(parameters)
-        # What a class takes as **kwargs it hands to its parent.
         if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
             break
     return names

@@ -70,6 +70,16 @@ RESNET = [
     "model.backbone.name=resnet18",
     "model.backbone.model_kwargs.channels=[8,16,24,40]",
 ]
+HOST_CONVNEXT = [
+    "model.backbone.type=mmpretrain.ConvNeXt",
+    "model.backbone.arch.depths=[1,1,1,1]",
+    "model.backbone.arch.channels=[8,16,24,40]",
+]
+HOST_MIT = [
+    "model.backbone.type=mmseg.MixVisionTransformer",
+    "model.backbone.embed_dims=8",
+    "optim_wrapper.paramwise_cfg.layer_decay=1.0",
+]
 MEAN = "model.backbone.output=mean"
 
 
@@ -181,3 +191,33 @@ def test_timm_weights_start_a_task_and_are_reported(run_tool):
     assert report["share"] == 1.0 and report["initialised"] == []
     assert [entry["name"] for entry in report["resized"]] == ["pos_embed"]
     assert set(report["dropped"]) == {"norm.weight", "norm.bias", "head.fc.weight"}
+
+
+def test_class_of_mmpretrain_from_classification_to_detection(run_tool):
+    """What one task leaves, and a file of mmpretrain's own, start another."""
+    train(run_tool, FINETUNE, "fine", HOST_CONVNEXT)
+    exported = load_file("fine/checkpoint.safetensors")
+    assert exported["downsample_layers.0.0.weight"].shape == (8, 3, 4, 4)
+    state = {f"backbone.{k}": v for k, v in exported.items() if not k.startswith("head.")}
+    torch.save({"state_dict": state, "meta": {}}, "theirs.pth")
+    for checkpoint in ("fine/checkpoint.safetensors", "theirs.pth"):
+        name = Path(checkpoint).stem
+        record = train(run_tool, DETECTION, name, HOST_CONVNEXT, "--checkpoint", checkpoint)
+        report = record["checkpoint"]["report"]
+        assert "downsample_layers.0.0.weight" in report["loaded"]
+        assert record["checkpoint"]["report"]["resized"] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", METRICS, ids=lambda path: path.parent.name)
+def test_class_of_mmsegmentation_in_every_task(run_tool, config):
+    options = [*HOST_MIT, MEAN] if config is LINEAR else HOST_MIT
+    record = train(run_tool, config, "work", options)
+    assert record["run_card"]["iterations"] == 2
+
+
+def test_a_class_without_layers_is_told_to_do_without_layer_decay(run_tool):
+    ended = run_tool("train.py", SEGMENTATION, "--cfg-options", *SHRINK, *HOST_MIT[:2])
+    assert ended.code == 2
+    message = "mmseg.MixVisionTransformer does not number its layers: set layer_decay to 1"
+    assert message in ended.stderr
