@@ -206,6 +206,7 @@ class _Stated(Change):
 
     def expect(self, key: str, value: Any, source: str) -> None:
         stated = find(self.cfg, key)
+        stated = list(stated) if isinstance(stated, tuple) else stated
         if stated is not None and stated != value:
             raise ValueError(f"{key}={stated} contradicts {source}: give {value}")
 
