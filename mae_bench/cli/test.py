@@ -4,7 +4,13 @@ A robustness config evaluates ImageNet val, A, R, Sketch and C, as many as are o
 one table; interrupted, the same command goes on with what is left.
 """
 
+from __future__ import annotations
+
 import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 
 def parse_args() -> argparse.Namespace:
@@ -12,7 +18,7 @@ def parse_args() -> argparse.Namespace:
     from ..config.overrides import OptionsAction
 
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("config", help="config file with a test_dataloader")
+    parser.add_argument("config", help="config file")
     parser.add_argument(
         "checkpoint",
         nargs="?",
@@ -32,8 +38,27 @@ def parse_args() -> argparse.Namespace:
         metavar=("TABLE", "ROW", "COLUMN"),
         help="the cell of a table that this run measures; may be given several times",
     )
+    parser.add_argument(
+        "--split",
+        choices=["val", "test"],
+        help="data set of the config; default: test, or val where it has no test set",
+    )
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm"], default="none")
     return parser.parse_args()
+
+
+def choose_split(cfg: Config, split: str | None) -> None:
+    """Let a test evaluate the validation set where that is wanted, or all there is.
+
+    Raises:
+        ValueError: the config has no such set.
+    """
+    has = [name for name in ("test", "val") if cfg.get(f"{name}_dataloader")]
+    if not has or (split or has[0]) not in has:
+        raise ValueError(f"the config has no {split or 'val'}_dataloader to evaluate on")
+    if (split or has[0]) == "val":
+        cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
+        cfg.test_cfg = {"fp16": bool((cfg.get("val_cfg") or {}).get("fp16"))}
 
 
 def main() -> None:
@@ -60,6 +85,7 @@ def main() -> None:
     cfg.launcher = args.launcher
     cfg.record_file = args.out
     cfg.training_folder = training_folder(cfg)
+    choose_split(cfg, args.split)
     # A test has nothing to train with, even where it is the test of a training config.
     for key in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"):
         cfg[key] = None

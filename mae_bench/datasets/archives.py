@@ -29,7 +29,7 @@ DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
 SYNONYMS = {"val": ("val", "valid", "validation"), "train": ("train", "training")}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Member:
     """An image in an archive.
 

@@ -175,7 +175,7 @@ class ObjectChecker:
                 f", mask {shown} in {_size(image)}",
             )
             return None
-        runs = _runs(counts) if isinstance(counts, str) else counts
+        runs = read_runs(counts) if isinstance(counts, str) else counts
         # pycocotools writes beyond its memory where they are more.
         if (
             not isinstance(runs, list)
@@ -225,7 +225,7 @@ def _has_area(polygon: list[float]) -> bool:
     return sum(x * v - u * y for (x, y), (u, v) in zip(points, after, strict=True)) != 0
 
 
-def _runs(text: str) -> list[int] | None:
+def read_runs(text: str) -> list[int] | None:
     """Run lengths of COCO's compressed form, or None where it is none.
 
     Each number is in groups of five bits, the lowest first, in characters from "0" on, whose sixth
