@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from .folders import class_folders, is_number
+from .label_file import read_label_file
 from .reading import is_image
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -166,31 +167,14 @@ def read_validation(root: Path, classes: Sequence[str] | None = None) -> ImageLi
             f"{root}: pictures without class folders need a list of their labels, val.txt or "
             "meta/val.txt, with lines 'ILSVRC2012_val_00000001.JPEG 65'"
         )
-    labels = _read_list(lists[0], imagenet_classes() if classes is None else classes)
+    listed = read_label_file(lists[0])
+    numbers, _ = listed.numbers(imagenet_classes() if classes is None else classes)
+    labels = dict(zip(listed.names, numbers, strict=True))
     if missing := sorted(labels.keys() - flat):
         raise FileNotFoundError(f"{root / missing[0]}: no such file, but {lists[0]} names it")
     if extra := sorted(flat - labels.keys()):
         raise ValueError(f"{root / extra[0]}: has no label in {lists[0]}")
     return ImageList.of(root, list(labels.items()))
-
-
-def _read_list(path: Path, classes: Sequence[str]) -> dict[str, int]:
-    known = {name: label for label, name in enumerate(classes)}
-    labels: dict[str, int] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
-        name, _, label = line.strip().rpartition(" ")
-        value = known.get(label, int(label) if label.isdecimal() else -1)
-        if not name or not 0 <= value < len(known):
-            raise ValueError(
-                f"{path}, line {number}: {line.strip()!r} is not 'FILE LABEL' with a label in "
-                f"0..{len(known) - 1} or a WordNet id"
-            )
-        if name in labels:
-            raise ValueError(f"{path}, line {number}: {name} a second time")
-        labels[name] = value
-    return labels
 
 
 def find_corruptions(root: Path) -> dict[tuple[str, int], Path]:

@@ -145,6 +145,8 @@ def _split(line: str) -> list[str]:
 def _table(text: str) -> list[tuple[int, list[str]]] | None:
     """Rows of a CSV as name and label; None where it is no table with a header."""
     head = text.lstrip().partition("\n")[0]
+    if not set(",;") & set(head) and len(head.split()) > 1:  # a list that is only called so
+        return None
     # Spreadsheets write semicolons where the comma is in numbers.
     reader = csv.reader(
         io.StringIO(text), delimiter=";" if head.count(";") > head.count(",") else ","

@@ -8,6 +8,7 @@ from mmpretrain.datasets.categories import PLACES205_CATEGORIES
 
 from ..registry import DATASETS
 from .annotations import check_images_exist, check_num_classes, class_names, unique
+from .label_file import read_label_file
 
 
 def read_list(file: Path) -> list[tuple[str, int]]:
@@ -17,15 +18,11 @@ def read_list(file: Path) -> list[tuple[str, int]]:
         FileNotFoundError: no such file.
         ValueError: a line of another form.
     """
-    if not file.is_file():
-        raise FileNotFoundError(f"{file}: no such file")
-    found = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
-        name, _, label = line.strip().rpartition(" ")
-        if not name or not label.isdecimal():
-            raise ValueError(f"{file}, line {number}: {line!r} is not of the form 'name number'")
-        found.append((name, int(label)))
-    return found
+    listed = read_label_file(file)
+    for label, line in zip(listed.labels, listed.lines, strict=True):
+        if not label.isdecimal():
+            raise ValueError(f"{file}, line {line}: label {label!r} is not a number from 0")
+    return list(zip(listed.names, map(int, listed.labels), strict=True))
 
 
 class _Places(BaseDataset):

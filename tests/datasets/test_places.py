@@ -55,8 +55,8 @@ def test_places365(tmp_path):
     [
         ("/b/bar/00000000.jpg 0", "image '/b/bar/00000000.jpg' occurs twice"),
         ("/b/bar/new.jpg 6", "image '/b/bar/new.jpg' has the unknown category 6; there are 6"),
-        ("/b/bar/new.jpg", "line 13: '/b/bar/new.jpg' is not of the form 'name number'"),
-        ("/b/bar/new.jpg -1", "line 13: .* is not of the form"),
+        ("/b/bar/new.jpg", "line 13: '/b/bar/new.jpg' is not of the form 'IMAGE LABEL'"),
+        ("/b/bar/new.jpg -1", "line 13: label '-1' is not a number from 0"),
     ],
 )
 def test_wrong_line(line, message, tmp_path):

@@ -298,6 +298,13 @@ ACCEPTED: dict[str, tuple[Change, list[str]]] = {
     "a table": (as_csv, []),
     "archives": (as_archives, []),
     "shards": (as_shards, []),
+    "a list called a table": (
+        lambda root: (
+            lists(root),
+            [(root / f"{s}.txt").rename(root / f"{s}.csv") for s in SPLITS],
+        ),
+        [],
+    ),
     "a table with semicolons": (as_csv_of_a_spreadsheet, []),
     "one folder": (one_folder, []),
     "folders in folders": (
