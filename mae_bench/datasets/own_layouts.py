@@ -37,6 +37,20 @@ def _parts(train: Part, val: Part | None) -> dict[str, Any]:
     }
 
 
+def _check_validation(root: Path) -> None:
+    """Raise FileNotFoundError where images to validate with are there, but not what is in them.
+
+    To hold out others instead would evaluate a model on images that it may have been trained on.
+    """
+    for place in (f"{above}{name}" for name in VAL[:4] for above in ("", "images/", "img_dir/")):
+        if (root / place).is_dir() and next(list_images(root / place), None):
+            raise FileNotFoundError(
+                f"{root / place}: has images, and what is in them is written nowhere: add it, say "
+                "where it is with own_data.val, or take the folder away to hold out every "
+                f"{EVERY}th image of the training set"
+            )
+
+
 def _folder(root: Path, names: Sequence[str]) -> str | None:
     """The first of some folders that is there."""
     return next((name for name in names if (root / name).is_dir()), None)
@@ -191,6 +205,8 @@ def find_detection(
         folder = _where(root, name, file.images[0]["file_name"])
         return {"ann_file": name, "data_prefix": {"img": folder}}
 
+    if two is None:
+        _check_validation(root)
     parts = _parts(part(one), None if two is None else part(two))
     settings: dict[str, Any] = {
         f"{loader}_evaluator.ann_file": str(root / (two or one)) for loader in ("val", "test")
@@ -233,6 +249,8 @@ def find_segmentation(
             {"data_prefix": one, "ann_file": f"ImageSets/Segmentation/{part}.txt"}
             for part in ("train", "val")
         ]
+    if len(parts) == 1:
+        _check_validation(root)
     names = classes or _listed_classes(root) or _labels(root / one["seg_map_path"])
     return {"classes": names, **_parts(parts[0], parts[1] if len(parts) > 1 else None)}
 

@@ -118,6 +118,11 @@ def no_file(made: CocoFolder) -> Any:
     return WRITTEN
 
 
+def no_second_file(made: CocoFolder) -> Any:
+    (made.root / "annotations/val.json").unlink()
+    return WRITTEN
+
+
 REFUSED: dict[str, tuple[Change, list[str], list[str]]] = {
     # name: change of the right set, options, words of the line
     "no category of the names": (
@@ -299,6 +304,11 @@ REFUSED: dict[str, tuple[Change, list[str], list[str]]] = {
         second_file,
         [],
         ["which is it?", "own_data.train=train_2.json"],
+    ),
+    "no file for the images of val": (
+        no_second_file,
+        [],
+        ["own/val: has images, and what is in them is written nowhere"],
     ),
     "no annotation file": (
         no_file,

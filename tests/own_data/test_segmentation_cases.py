@@ -1,5 +1,6 @@
 """Odd segmentation sets: refused in one line by check and training alike, or trained on rightly."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -191,6 +192,11 @@ REFUSED: dict[str, tuple[Change, list[str], list[str]]] = {
         ),
         ["train_dataloader.dataset.img_suffix=.png"],
         ["3 images with masks do not end in img_suffix='.png'", "first 3.jpg"],
+    ),
+    "no masks for the images of val": (
+        lambda root: shutil.rmtree(root / "masks/val"),
+        [],
+        ["images/val: has images, and what is in them is written nowhere"],
     ),
     "no images": (
         lambda root: [p.unlink() for p in root.glob("images/train/*")],
