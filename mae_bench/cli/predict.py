@@ -34,15 +34,16 @@ def parse_args() -> argparse.Namespace:
 def main() -> int:
     """Load, predict, write."""
     args = parse_args()
-    import cv2
     from rich.console import Console
     from rich.progress import track
 
     from ..datasets.reading import read_image
     from ..evaluation.applied import find_images, load_for_prediction, predict
     from ..evaluation.prediction_files import WRITERS
+    from ..files import write_atomic
     from ..text import printable
     from ..visualize.predictions import draw_beside, found_regions
+    from ..visualize.reconstruction_page import encode_png
 
     images = find_images(args.images)
     out = Path(args.out)
@@ -62,8 +63,7 @@ def main() -> int:
             regions = found_regions(found.sample, applied.meta, ("background",), args.min_score)
             image = read_image(found.path, applied.turned)
             path = out / "drawn" / Path(found.name).with_suffix(".png")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(path), draw_beside(image, [regions]))
+            write_atomic(encode_png(draw_beside(image, [regions])[..., ::-1]), path)
     print(f"{writer.save()}: {len(images) - len(problems)} of {len(images)} images")
     for problem in problems:
         print(printable(f"left out: {problem}"))

@@ -11,6 +11,7 @@ from rich.progress import Progress
 
 from .file_checks import Memory, check_files
 from .findings import DataError, Findings
+from .miniworld.world import check_contents
 from .one_set import check_batch, innermost, mask_tally, tell_of_masks
 from .orientation import Orientations
 from .published_counts import COUNTS, ROBUSTNESS_COUNTS, published_split
@@ -51,6 +52,10 @@ def check_data(
         if dataset is None:
             lines.append(f"{loader}.dataset: {root}, cannot be read")
             continue
+        try:
+            check_contents(root or ".")
+        except ValueError as error:
+            findings.problems.append(str(error))
         built[loader] = dataset
         classes = (getattr(dataset, "metainfo", None) or {}).get("classes") or ()
         of = f" of {len(classes)} classes" if classes else ""

@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 
 from ..attempt import held
 from ..config.neutral_keys import is_free
+from ..datasets.miniworld.world import check_contents
 from ..distributed import starts_first
 from ..files import read_json
 from ..registry import HOOKS
@@ -158,11 +159,16 @@ def hold(cfg: Config) -> Iterator[None]:
 
 
 def check_data_folders(cfg: Config, parts: Sequence[str] = ("train", "val")) -> None:
-    """Raise FileNotFoundError where the folder of a data loader is missing, with the fix.
+    """Look at the folders of the data loaders, before anything else takes time.
 
     Args:
         parts: those whose data the run reads.
+
+    Raises:
+        FileNotFoundError: one is missing; the message has the fix.
+        ValueError: the embedded data is not what was built, which a record would name by its name.
     """
+    roots: set[Path] = set()
     for loader in (f"{part}_dataloader" for part in parts):
         dataset = (cfg.get(loader) or {}).get("dataset") or {}
         while "dataset" in dataset:
@@ -171,3 +177,6 @@ def check_data_folders(cfg: Config, parts: Sequence[str] = ("train", "val")) -> 
         if root and not Path(root).is_dir():
             fix = "run `make data`" if "miniworld" in str(root) else "put or link the data there"
             raise FileNotFoundError(f"{root}: no such folder ({loader}.dataset.data_root): {fix}")
+        roots |= {Path(root)} if root else set()
+    for folder in sorted(roots):
+        check_contents(folder)

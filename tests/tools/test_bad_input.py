@@ -101,6 +101,9 @@ def test_image_that_cannot_be_decoded(run_tool, workplace, tiny_world, workers):
     shutil.copytree(tiny_world, "data/miniworld")
     for image in Path("data/miniworld/imagenet/train").rglob("*.JPEG"):
         image.write_bytes(b"")
+    ended = run_tool("train.py", FINETUNE, "--work-dir", "work", *OPTIONS)
+    check_one_line(ended, "data/miniworld: its files are not those that were built")
+    Path("data/miniworld/dataset.json").unlink()  # from here on it is somebody's own data
     option = f"train_dataloader.num_workers={workers}"
     ended = run_tool("train.py", FINETUNE, "--work-dir", "work", *OPTIONS, option)
     check_one_line(ended, "data/miniworld/imagenet/train/digit_", ".JPEG", "cannot be decoded")

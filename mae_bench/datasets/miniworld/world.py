@@ -31,6 +31,7 @@ from mae_bench.datasets.miniworld.layouts import (
     MiniWorldSize,
 )
 from mae_bench.datasets.miniworld.scene_corruptions import CONSTANTS
+from mae_bench.files import read_json
 
 __all__ = [
     "CLASS_FOLDERS",
@@ -40,6 +41,7 @@ __all__ = [
     "VERSION",
     "MiniWorldSize",
     "build",
+    "check_contents",
     "content_hash",
 ]
 
@@ -121,6 +123,25 @@ def content_hash(root: str | Path) -> str:
         digest.update(f"{path.relative_to(root).as_posix()}\0{len(content)}\0".encode())
         digest.update(content)
     return digest.hexdigest()
+
+
+def check_contents(folder: str | Path) -> None:
+    """Compare every byte of MiniWorld with what was built; nothing where `folder` is none of it.
+
+    Args:
+        folder: MiniWorld, or one of its layouts.
+
+    Raises:
+        ValueError: a file is damaged, missing or new.
+    """
+    for root in (Path(folder), Path(folder).parent):
+        description = root / "dataset.json"
+        present = read_json(description) if description.is_file() else {}
+        if present.get("name") == "MiniWorld" and present.get("sha256") != content_hash(root):
+            raise ValueError(
+                f"{root}: its files are not those that were built, one is damaged, missing or new; "
+                "remove it and build it again (make data)"
+            )
 
 
 def _files(root: Path) -> Iterator[Path]:

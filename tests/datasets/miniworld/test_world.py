@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from mae_bench.datasets.miniworld import layouts as layouts
 from mae_bench.datasets.miniworld import scenes as scenes
-from mae_bench.datasets.miniworld.world import MiniWorldSize, build, content_hash
+from mae_bench.datasets.miniworld.world import MiniWorldSize, build, check_contents, content_hash
 
 TINY = MiniWorldSize(
     train_images=30,
@@ -323,3 +323,15 @@ def test_arguments_out_of_range(arguments, tmp_path):
     with pytest.raises(ValueError, match="must be 0 or more"):
         build_tiny(tmp_path / "world", **arguments)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_one_flipped_bit_is_seen_before_a_record_names_the_data(world, tmp_path):
+    root = shutil.copytree(world, tmp_path / "world")
+    check_contents(root / "imagenet")
+    check_contents(tmp_path)  # no world
+    path = next(root.rglob("*.JPEG"))
+    content = bytearray(path.read_bytes())
+    content[-9] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"world: its files are not those that were built"):
+        check_contents(root / "imagenet")
