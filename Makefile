@@ -14,7 +14,7 @@ CONSTRAINTS ?= $(firstword $(wildcard constraints/python-$(PYTHON_VERSION).txt) 
 FAST_TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo mini data pages test test-slow test-torch lint clean
+.PHONY: help env demo mini data pages test test-slow faults test-torch lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -51,6 +51,9 @@ test: env ## the fast tests
 
 test-slow: env ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
+
+faults: env ## break what can break: kills, full disks, flipped bits, two hosts, long runs (minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m faults
 
 # For example: make test-torch TORCH=2.11.0 VISION=0.26.0
 test-torch: ## the fast tests on another torch: TORCH=2.11.0 VISION=0.26.0

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+DIGEST_KEY = "digest"
 DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 # Exit code of a command that only a full disk was in the way of (EX_TEMPFAIL of sysexits.h).
 EXIT_DISK_FULL = 75
@@ -49,7 +50,13 @@ def write_atomic(content: bytes | Sequence[bytes | memoryview], path: str | Path
             file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+            written = os.fstat(file.fileno())
+        try:
+            temporary.replace(path)
+        except FileNotFoundError:
+            # over a network the answer to a successful call may be lost and the call repeated
+            if not path.exists() or not os.path.samestat(path.stat(), written):
+                raise
         _sync_folder(path.parent)
     except OSError as error:
         if error.errno not in DISK_FULL_ERRORS:
@@ -120,6 +127,30 @@ def json_digest(data: dict[str, Any]) -> str:
     """SHA-256, hexadecimal, of what a JSON object says, whatever the order of its keys."""
     text = json.dumps(data, sort_keys=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def write_sealed_json(data: dict[str, Any], path: str | Path) -> None:
+    """As :func:`write_json_atomic`, with the digest of everything else under ``digest``."""
+    read_again = json.loads(json.dumps(data, allow_nan=False))  # keys that are text
+    write_json_atomic({**read_again, DIGEST_KEY: json_digest(read_again)}, path)
+
+
+def read_sealed_json(path: str | Path) -> dict[str, Any]:
+    """As :func:`read_json`, of a file of :func:`write_sealed_json`, without the digest.
+
+    One that has none, as earlier versions wrote, is read too.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is damaged, or was changed after it was written.
+    """
+    data = read_json(path)
+    digest = data.pop(DIGEST_KEY, None)
+    if digest is not None and digest != json_digest(data):
+        raise ValueError(
+            f"{path}: does not fit its own digest: it was damaged or changed after it was written"
+        )
+    return data
 
 
 def sha256_of(path: str | Path) -> str:

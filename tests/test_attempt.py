@@ -21,6 +21,8 @@ from mae_bench.attempt import (
 )
 from mae_bench.processes import process_start
 
+pytestmark = pytest.mark.faults
+
 # Takes the folder in argv[1], says so, and lives until its standard input is closed.
 HOLD = """
 import sys

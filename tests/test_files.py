@@ -1,10 +1,13 @@
 """Files of ours are read whole or refused by name."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from mae_bench.files import read_json, write_json_atomic
+from mae_bench.files import read_json, write_atomic, write_json_atomic
+
+pytestmark = pytest.mark.faults
 
 
 def test_what_was_written_is_read(tmp_path):
@@ -49,3 +52,19 @@ def test_one_flipped_byte_never_ends_in_another_error(tmp_path):
             except ValueError as error:
                 assert str(error).startswith(f"{path}: ")
             content[position] ^= 1 << bit
+
+
+def test_a_rename_whose_answer_is_lost_is_one_that_was_made(tmp_path, monkeypatch):
+    replace = Path.replace
+
+    def repeated(path, target):
+        replace(path, target)
+        return replace(path, target)  # as NFS does, where the answer to the first is lost
+
+    monkeypatch.setattr(Path, "replace", repeated)
+    write_atomic(b"one", tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == b"one"
+    monkeypatch.setattr(Path, "replace", lambda path, target: replace(tmp_path / "none", target))
+    with pytest.raises(FileNotFoundError):
+        write_atomic(b"two", tmp_path / "a")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]

@@ -7,6 +7,8 @@ import pytest
 from mae_bench.files import write_atomic
 from mae_bench.run_folder import clear_remains, exported_checkpoints, is_done, training_states
 
+pytestmark = pytest.mark.faults
+
 
 def touch(folder: Path, *names: str) -> None:
     for name in names:

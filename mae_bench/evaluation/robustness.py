@@ -26,7 +26,7 @@ from ..datasets.robustness_sets import (
     RobustnessSets,
 )
 from ..distributed import unwrap
-from ..files import write_json_atomic
+from ..files import read_sealed_json, write_sealed_json
 from ..registry import LOOPS
 from ..run_folder import ROBUSTNESS_NAME
 from .corruption_error import corruption_metrics
@@ -217,14 +217,14 @@ class RobustnessLoop(BaseLoop):
                 name: {"files": self.digests[name], "hits": hits}
                 for name, hits in self.done.items()
             }
-            write_json_atomic({"identity": self.identity, "parts": content}, self.state_file)
+            write_sealed_json({"identity": self.identity, "parts": content}, self.state_file)
 
     def _read_state(self) -> dict[str, dict[str, int]]:
         """Counts of the parts that an earlier start of the same run has evaluated."""
         if not self.state_file.is_file():
             return {}
         try:
-            state = json.loads(self.state_file.read_text(encoding="utf-8"))
+            state = read_sealed_json(self.state_file)
             if state["identity"] != self.identity:
                 self.runner.logger.info(f"{self.state_file}: of another run, starting afresh")
                 return {}

@@ -51,10 +51,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ..files import json_digest, read_json, write_json_atomic
+from ..files import read_sealed_json, write_sealed_json
 
 SCHEMA_VERSION = 3
-DIGEST_KEY = "digest"
 # keys that a later version added -> what a record of an earlier one says by leaving them out
 _ADDED: dict[int, dict[str, Any]] = {
     2: {"exported": None},
@@ -167,7 +166,7 @@ def write_record(record: Record, path: str | Path) -> Path:
         key: float(value) if math.isfinite(value) else None for key, value in record.metrics.items()
     }
     _validate(data, path)
-    write_json_atomic({**data, DIGEST_KEY: json_digest(data)}, path)
+    write_sealed_json(data, path)
     return path
 
 
@@ -180,12 +179,7 @@ def read_record(path: str | Path) -> Record:
             the message names the file, and the key where it can.
     """
     path = Path(path)
-    data = read_json(path)
-    digest = data.pop(DIGEST_KEY, None)
-    if digest is not None and digest != json_digest(data):
-        raise ValueError(
-            f"{path}: does not fit its own digest: it was damaged or changed after it was written"
-        )
+    data = read_sealed_json(path)
     _upgrade(data)
     _validate(data, path)
     del data["schema_version"]

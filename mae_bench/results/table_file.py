@@ -6,7 +6,6 @@ in braces stands for an entry of ``vars``, merged likewise: ``start: mae-{size}`
 """
 
 import difflib
-import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ import yaml
 
 from ..config.old_names import hint_for_old_name
 from ..config.overrides import as_options
-from ..files import write_json_atomic
+from ..files import read_sealed_json, write_sealed_json
 from ..run_folder import SUITE_NAME
 from .quantity import QUANTITIES, Quantity
 from .table import (
@@ -109,7 +108,7 @@ def write_suite(suite: Suite, work_dir: str | Path) -> None:
         for table, data in zip(suite.tables, suite.data, strict=True)
     ]
     content = {"name": suite.name, "file": suite.file, "tables": tables}
-    write_json_atomic(content, Path(work_dir) / SUITE_NAME)
+    write_sealed_json(content, Path(work_dir) / SUITE_NAME)
 
 
 def read_suite(path: str | Path) -> Suite:
@@ -119,8 +118,8 @@ def read_suite(path: str | Path) -> Suite:
         ValueError: the file is damaged, or of an older form of suites.
     """
     path = Path(path)
+    content = read_sealed_json(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
         entries = [(entry["table"], Path(entry["file"])) for entry in content["tables"]]
         return _suite(Path(content["file"]), content["name"], entries)
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -75,6 +75,9 @@ class Worker:
         if not all((self.job.work_dir / need / RECORD_NAME).is_file() for need in self.job.needs):
             return NOT_READY
         self.job.claim()
+        # What a network file system shows may be a minute old, but not of a folder just written to.
+        if (self.job.folder / RECORD_NAME).is_file() and self.job.done():
+            return DONE
         (self.job.folder / FAILED_NAME).unlink(missing_ok=True)
         clear_remains(self.job.folder)
         path = self.job.folder / LOG_NAME

@@ -17,7 +17,7 @@ from mmengine.runner import Runner
 from ..config.neutral_keys import DATA_PATHS, matches
 from ..datasets.identity import data_identity, differences
 from ..distributed import same_everywhere, starts_first
-from ..files import read_json, write_json_atomic
+from ..files import read_sealed_json, write_sealed_json
 from ..run_folder import RUN_NAME, training_states
 from .settings import VALIDATION, check_settings, settings
 from .start import Start
@@ -175,7 +175,7 @@ class RunIdentity(Hook):
             "extended": self.extensions,
         }
         if is_main_process():
-            write_json_atomic(self.run, self.work_dir / RUN_NAME)
+            write_sealed_json(self.run, self.work_dir / RUN_NAME)
 
     def after_train(self, runner: Runner) -> None:
         """Mark on the run card that the schedule was another in the beginning."""
@@ -196,7 +196,7 @@ def read_run(work_dir: str | Path) -> dict[str, Any] | None:
     path = Path(work_dir, RUN_NAME)
     if not path.is_file():
         return None
-    run = read_json(path)
+    run = read_sealed_json(path)
     keys = ("run", "batch", "threads", "settings", "checkpoint", "data", "extended")
     if missing := [key for key in keys if key not in run]:
         raise ValueError(

@@ -17,6 +17,8 @@ from mae_bench.checkpoint.format import (
 from mae_bench.checkpoint.reader import read_checkpoint
 from mae_bench.files import sha256_of, write_json_atomic
 
+pytestmark = pytest.mark.faults
+
 METADATA = CheckpointMetadata(
     architecture={"note": '"digest": "' + "0" * 64},  # a text like what is looked for
     img_size=4,

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.faults
+
 # Prints, then leaves its result, as a command does that writes its files first.
 COMMAND = """
 from pathlib import Path

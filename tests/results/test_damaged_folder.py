@@ -14,6 +14,8 @@ from mae_bench.results import figures
 from mae_bench.results.record import read_record, write_record
 from mae_bench.results.table_file import load_suite, write_suite
 
+pytestmark = pytest.mark.faults
+
 RUN = "seed0/MAE/finetune"
 PICTURE = "seed0/MAE/detection/20240101_100000/vis_data/vis_image/val_img_103.png"
 SCALARS = f"{RUN}/20240101_100000/vis_data/scalars.json"

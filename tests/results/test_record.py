@@ -17,6 +17,8 @@ from mae_bench.results.environment import git_revision, package_versions, peak_m
 from mae_bench.results.labels import Labels, run_labels
 from mae_bench.results.record import config_sha256
 
+pytestmark = pytest.mark.faults
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 

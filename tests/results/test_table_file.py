@@ -166,7 +166,9 @@ def test_hostile_and_broken_files(tmp_path, text, message):
 def test_damaged_suite_of_a_work_dir_is_named(tmp_path):
     for text in ("{", "[]", '{"name": "x", "file": "y", "tables": [{}]}'):
         (tmp_path / "suite.json").write_text(text)
-        with pytest.raises(ValueError, match="suite.json: not the suite of a work dir"):
+        with pytest.raises(
+            ValueError, match="suite.json: (unreadable as|holds list, not a|not the suite)"
+        ):
             read_suite(tmp_path / "suite.json")
 
 

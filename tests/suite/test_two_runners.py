@@ -13,6 +13,8 @@ import pytest
 
 from mae_bench.suite.plan import Job
 
+pytestmark = pytest.mark.faults
+
 # Stands for training. Says when somebody else is at the job, or the job has been done before.
 COMMAND = """
 import os, sys, time

@@ -15,6 +15,8 @@ from mae_bench.processes import process_start
 from mae_bench.suite.executor import RUN_WORKER
 from mae_bench.suite.plan import Job
 
+pytestmark = pytest.mark.faults
+
 COMMAND = ("-c", "import os, time; print(os.getpid(), flush=True); time.sleep(60)")
 
 

@@ -7,6 +7,8 @@ import pytest
 
 from .conftest import losses
 
+pytestmark = pytest.mark.faults
+
 
 @pytest.fixture
 def with_broken(images, tmp_path) -> Path:

@@ -25,6 +25,8 @@ from mae_bench.training.loader_workers import (
     tensor_bytes,
 )
 
+pytestmark = pytest.mark.faults
+
 # A loader as OpenMMLab's: a list of samples, whose tensors a thread of the worker shares.
 LOAD = """
 import sys, time, os, signal

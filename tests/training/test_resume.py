@@ -19,6 +19,8 @@ from mae_bench.training.hooks.saving import load_checkpoint_file
 
 from .conftest import TINY_RUN, losses
 
+pytestmark = pytest.mark.faults
+
 STEPS = 20  # four epochs of five batches
 LONG = 3  # times as many in the test with real kills
 TIMEOUT = 600  # seconds for a run that takes a few

@@ -19,6 +19,8 @@ from mae_bench.training.hooks.saving import load_checkpoint_file
 
 from .conftest import losses
 
+pytestmark = pytest.mark.faults
+
 LENGTH = 5  # iterations of an epoch of 22 images
 
 

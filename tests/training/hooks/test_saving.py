@@ -19,6 +19,8 @@ from mae_bench.training.hooks.saving import (
 
 from ..conftest import losses
 
+pytestmark = pytest.mark.faults
+
 
 class Bait:
     """Runs code where it is unpickled."""
