@@ -5,11 +5,13 @@ machine that shares the work dir helps.
 """
 
 import argparse
+import os
 import signal
 import sys
 from pathlib import Path
 from typing import Any
 
+from ..config.loggers import LOGGERS_VARIABLE, check_loggers
 from ..files import write_atomic
 from ..results.html_report import write_report
 from ..results.overview import overview
@@ -61,6 +63,13 @@ def parse_args() -> argparse.Namespace:
         metavar="TITLES",
         help="parts of titles, such as 'MAE, ViT-B', which cells must have in row, column or table",
     )
+    parser.add_argument(
+        "--logger",
+        action="append",
+        default=[],
+        metavar="tensorboard|wandb|mlflow",
+        help="send curves and pictures of the jobs there, too; may be given several times",
+    )
     parser.add_argument("--retry-failed", action="store_true", help="try failed jobs once more")
     parser.add_argument("--dry-run", action="store_true", help="list the jobs and stop")
     return parser.parse_args()
@@ -76,6 +85,9 @@ def main() -> int:
         raise ValueError(f"--jobs {args.jobs}: --executor inline runs one at a time; use local")
     if args.slurm and args.executor != "slurm":
         raise ValueError("--slurm is for --executor slurm")
+    check_loggers(args.logger)
+    if args.logger:
+        os.environ[LOGGERS_VARIABLE] = " ".join(args.logger)
     suite = with_checkpoints(load_suite(args.suite), parse_checkpoints(args.checkpoint))
     work_dir = Path(args.work_dir or Path("work_dirs", Path(args.suite).stem))
     plan = plan_jobs(suite, work_dir, args.only)

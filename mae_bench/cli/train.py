@@ -1,6 +1,7 @@
 """Pre-train or fine-tune a model: one config, one work directory, one record."""
 
 import argparse
+import os
 
 
 def parse_args() -> argparse.Namespace:
@@ -38,6 +39,13 @@ def parse_args() -> argparse.Namespace:
         metavar=("TABLE", "ROW", "COLUMN"),
         help="the cell of a table that this run measures; may be given several times",
     )
+    parser.add_argument(
+        "--logger",
+        action="append",
+        default=[],
+        metavar="tensorboard|wandb|mlflow",
+        help="send curves and pictures there, too; may be given several times",
+    )
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm"], default="none")
     return parser.parse_args()
 
@@ -46,6 +54,7 @@ def main() -> None:
     """Check everything that can be checked, then train."""
     args = parse_args()
     from ..config.load import load_config
+    from ..config.loggers import LOGGERS_VARIABLE, use_loggers
     from ..results.claim import claim_cells
     from ..results.record import config_sha256
     from ..training import launch
@@ -59,6 +68,7 @@ def main() -> None:
     cfg.launcher = args.launcher
     if args.amp:
         launch.use_mixed_precision(cfg, args.amp)
+    use_loggers(cfg, args.logger or os.environ.get(LOGGERS_VARIABLE, "").split())
     if args.fsdp:
         launch.use_fully_sharded(cfg)
     cfg.cells = claim_cells(args.cell, cfg)

@@ -92,7 +92,7 @@ def apply_overrides(cfg: Config, overrides: Mapping[str, Any], helpers: Mapping[
         if top in _OPTIONS:
             raise OverrideError(key, f"is the option {_OPTIONS[top]} of the command")
         if top not in RUNNER_KEYS | OWN_KEYS & set(cfg):
-            raise OverrideError(key, _instead(cfg, top, helpers))
+            raise OverrideError(key, _instead(cfg, key, helpers))
         if top == "data_preprocessor" and top in (cfg.model or {}):
             raise OverrideError(key, "that of the model is used: set model.data_preprocessor")
         _Setter(cfg, key, set(overrides)).set(overrides[key])
@@ -281,8 +281,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean '{close[0]}'?" if close else ""
 
 
-def _instead(cfg: Config, name: str, helpers: Mapping[str, Any]) -> str:
-    """Why a top-level key cannot be set, and which key the value has."""
+def _instead(cfg: Config, key: str, helpers: Mapping[str, Any]) -> str:
+    """Why what is below a top-level key cannot be set, and which key the value has."""
+    name, _, below = key.partition(".")
     if name in _ALIASES:
         return f"nothing reads it: set {_ALIASES[name]}"
     sections = [(top, cfg[top]) for top in RUNNER_KEYS & set(cfg)]
@@ -294,19 +295,20 @@ def _instead(cfg: Config, name: str, helpers: Mapping[str, Any]) -> str:
     ]
     named = [key for key in keys if key.endswith(f".{name}")]
     if name not in helpers:
-        hint = f": set {_some(named)}" if named else did_you_mean(name, RUNNER_KEYS)
+        hint = f": set {_some(named, below)}" if named else did_you_mean(name, RUNNER_KEYS)
         return f"the config has no key '{name}'{hint}"
     value = helpers[name]
     if inspect.isclass(value) or inspect.isfunction(value):
         return "is a class that the config imports: set the type of a dict"
     if not named and isinstance(value, (dict, list, tuple)):
         named = [key for key in keys if _same(find(cfg, key), value)]
-    hint = f": set {_some(named)}" if named else ""
+    hint = f": set {_some(named, below)}" if named else ""
     return f"is a variable of the config file that nothing reads{hint}"
 
 
-def _some(keys: list[str]) -> str:
-    return " or ".join(sorted(keys, key=lambda key: (key.count("."), key))[:4])
+def _some(keys: list[str], below: str) -> str:
+    shortest = sorted(keys, key=lambda key: (key.count("."), key))[:4]
+    return " or ".join(f"{key}.{below}" if below else key for key in shortest)
 
 
 def _same(found: Any, value: Any) -> bool:

@@ -84,6 +84,12 @@ def _difference(found: list[str], expected: list[str]) -> str:
 
 
 def _check_schedule(cfg: Config) -> None:
+    hooks = cfg.get("default_hooks") or {}
+    if cfg.get("param_scheduler") and hooks.get("param_scheduler", True) is None:
+        raise ValueError(
+            "default_hooks.param_scheduler=None would leave the rate at the first value of its "
+            "warm-up: for a constant one give param_scheduler=None"
+        )
     settings = cfg.get("train_cfg") or {}
     for unit in ("max_epochs", "max_iters"):
         length = settings.get(unit)

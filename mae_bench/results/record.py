@@ -197,7 +197,11 @@ def config_sha256(config_file: str | Path, overrides: dict[str, Any] | None = No
     from mmengine.config import Config
 
     config = Config.fromfile(str(config_file))
-    config.merge_from_dict(overrides or {})
+    try:
+        config.merge_from_dict(overrides or {})
+    except (KeyError, TypeError):  # one more item of a list, an item of a tuple
+        config = Config.fromfile(str(config_file))
+        config.overrides = overrides
     text = json.dumps(config.to_dict(), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -243,6 +243,7 @@ def test_schedule_ends_with_the_run(name, unit, length):
     [
         (FINETUNE, {"train_cfg.max_epochs": 5}, "0.warmup=5 .*train_cfg.max_epochs=5: shorten it"),
         ("pretrain/mae_vit_base_p16", {"train_cfg.max_epochs": 40}, "warmup=40 .*max_epochs=40"),
+        (FINETUNE, {"default_hooks.param_scheduler": None}, "give param_scheduler=None"),
         (FINETUNE, {"param_scheduler.0.end": 3}, "0.warmup=5 .*param_scheduler.0.end=3: shorten"),
         (FINETUNE, {"param_scheduler.0.warmup": -1}, "0.warmup=-1 must be at least 0"),
         (FINETUNE, {"train_cfg.max_epochs": 0}, "train_cfg.max_epochs=0 must be a whole number"),

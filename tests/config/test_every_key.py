@@ -189,5 +189,5 @@ def test_helper_variables_and_imported_classes_are_refused(path):
     ],
 )
 def test_what_to_write_in_place_of_a_helper(config, name, key):
-    with pytest.raises(ValueError, match=f"override '{name}.1': .*{re.escape(key)}( |$)"):
+    with pytest.raises(ValueError, match=f"override '{name}.1': .*{re.escape(key)}(.1)?( |$)"):
         load_config(CONFIGS / f"{config}.py", {f"{name}.1": 1})

@@ -165,6 +165,9 @@ def test_config_hash_follows_values_only(tmp_path):
     assert config_sha256(leaf) == config_sha256(flat)
     assert config_sha256(leaf) != config_sha256(base)
     assert config_sha256(leaf, {"model.a": 1}) == config_sha256(base)
+    # what MMEngine cannot merge, and --cfg-options can
+    hashes = [config_sha256(base, {"model.b.1": value}) for value in (3, 4, 4)]
+    assert hashes[0] != hashes[1] == hashes[2] != config_sha256(base)
 
 
 def test_file_hash(tmp_path):

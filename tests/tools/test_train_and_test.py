@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 import torch
 from mmengine.runner.checkpoint import get_torch_safe_globals
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mae_bench.results.record import read_record
 from mae_bench.results.robustness_page import accuracy_by_severity
@@ -43,6 +45,23 @@ def check_run(work_dir: Path, metrics: set[str]) -> dict:
     assert "blocks.3.mlp.fc2.weight" in tensors
     assert all(tensor.isfinite().all() for tensor in tensors.values())
     return json.loads((work_dir / "record.json").read_text())
+
+
+def check_events(work_dir: Path, scalars: dict[str, int], pictures: set[str]) -> None:
+    """What TensorBoard itself finds of a run: numbers of each scalar, and pictures."""
+    (file,) = work_dir.rglob("events.out.tfevents.*")
+    events = EventAccumulator(str(file)).Reload()
+    assert {key: len(events.Scalars(key)) for key in scalars} == scalars
+    assert all(math.isfinite(event.value) for key in scalars for event in events.Scalars(key))
+    assert pictures <= set(events.Tags()["images"])
+    for name in pictures:
+        written = next(work_dir.rglob(f"{name}.png")).read_bytes()
+        sent = events.Images(name)[0].encoded_image_string
+        assert (decode(sent) == decode(written)).all()
+
+
+def decode(png: bytes) -> np.ndarray:
+    return cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
 
 
 @pytest.mark.slow
@@ -80,11 +99,14 @@ def test_processes_that_share_the_weights_leave_what_one_leaves(run_tool):
 
 
 def test_pretrain_then_finetune_then_robustness(run_tool):
+    options = [*no_validation(SHRINK), "default_hooks.logger.interval=1"]
     ended = run_tool(
-        "train.py", PRETRAIN, "--work-dir", "pre", "--cfg-options", *no_validation(SHRINK)
+        *("train.py", PRETRAIN, "--work-dir", "pre", "--logger", "tensorboard"),
+        *("--cfg-options", *options),
     )
     assert ended.code == 0, ended.stderr
     record = check_run(Path("pre"), {"loss"})
+    check_events(Path("pre"), scalars={"loss": 2, "lr": 2}, pictures={"reconstructions"})
     assert math.isfinite(record["metrics"]["loss"])
     assert record["checkpoint"] is None
     assert Path("pre/reconstructions.png").is_file()
@@ -137,9 +159,11 @@ def test_pretrain_then_finetune_then_robustness(run_tool):
     ids=["detection", "segmentation"],
 )
 def test_dense_task(run_tool, config, metrics):
-    ended = run_tool("train.py", config, "--work-dir", "dense", "--cfg-options", *SHRINK)
+    options = ["--logger", "tensorboard", "--cfg-options", *SHRINK]
+    ended = run_tool("train.py", config, "--work-dir", "dense", *options)
     assert ended.code == 0, ended.stderr
     check_run(Path("dense"), metrics)
+    check_events(Path("dense"), dict.fromkeys(metrics, 1), {"predictions/sample_0000"})
 
 
 def test_interrupted_run_goes_on_where_it_stopped(run_tool, monkeypatch):

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -14,6 +15,7 @@ from ...registry import HOOKS
 from ...run_folder import PREDICTIONS_NAME
 from ...visualize.predictions import draw_beside, found_regions, names_of, true_regions
 from ...visualize.reconstruction_page import encode_png
+from .send_picture import send_picture
 
 
 @HOOKS.register_module()
@@ -55,19 +57,22 @@ class DrawPredictions(Hook):
             return
         path = Path(runner.work_dir, PREDICTIONS_NAME, f"sample_{batch_idx:04d}.png")
         try:
-            self._draw(outputs[0], dataset, path)
+            picture = self._draw(outputs[0], dataset, path)
+            send_picture(runner, f"predictions/{path.stem}", picture[..., ::-1])
         except Exception as error:
             self.failed = True
             runner.logger.warning(f"predictions are drawn no more: {error}")
 
-    def _draw(self, sample: Any, dataset: Any, path: Path) -> None:
+    def _draw(self, sample: Any, dataset: Any, path: Path) -> np.ndarray:
         turned = getattr(dataset, "exif_orientation", None) is not False
         image = read_image(sample.img_path, turned)
         truth = true_regions(sample, dataset.metainfo, self.ignore)
         found = found_regions(sample, dataset.metainfo, self.ignore)
         sides = [(), found] if truth is None else [(), truth, found]
-        write_atomic(encode_png(draw_beside(image, sides)[..., ::-1]), path)
+        picture = draw_beside(image, sides)
+        write_atomic(encode_png(picture[..., ::-1]), path)
         text = f"predicted: {names_of(found)}"
         if truth is not None:
             text = f"picture, truth and prediction; truth: {names_of(truth)}; {text}"
         write_atomic(f"{text}\n".encode(), path.with_suffix(".txt"))
+        return picture

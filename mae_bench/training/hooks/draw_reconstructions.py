@@ -15,6 +15,7 @@ from ...registry import HOOKS
 from ...run_folder import RECONSTRUCTIONS_NAME
 from ...visualize.reconstruction import draw_reconstructions, read_images
 from ...visualize.reconstruction_page import encode_png
+from .send_picture import send_picture
 
 
 @HOOKS.register_module()
@@ -79,3 +80,4 @@ class DrawReconstructions(Hook):
         if is_main_process():
             path = Path(runner.work_dir, RECONSTRUCTIONS_NAME)
             write_atomic(encode_png(picture[..., ::-1]), path)
+            send_picture(runner, path.stem, picture[..., ::-1])
