@@ -21,6 +21,8 @@ LEAST_SIDE = 128
 HEADING_HEIGHT = 24
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 
+MOST_PATCHES = 1 << 14  # a square of 2048 pixels, by patches of 16
+
 
 def read_image(path: str | Path) -> np.ndarray:
     """Read a picture as pre-training does, not turned by EXIF: (H, W, 3) uint8 RGB.
@@ -70,7 +72,8 @@ def fit_to_patches(image: np.ndarray, patch_size: int, short_side: int | None) -
         (H', W', 3) uint8, both sides multiples of ``patch_size``.
 
     Raises:
-        ValueError: the picture is smaller than two patches a side.
+        ValueError: the picture is smaller than two patches a side, or so long that its patches
+            are too many to attend to each other.
     """
     if short_side is not None:
         factor = short_side / min(image.shape[:2])
@@ -82,6 +85,12 @@ def fit_to_patches(image: np.ndarray, patch_size: int, short_side: int | None) -
     if min(height, width) < 2 * patch_size:
         raise ValueError(
             f"{image.shape[1]}x{image.shape[0]} pixels are less than 2x2 patches of {patch_size}"
+        )
+    patches = height * width // patch_size**2
+    if patches > MOST_PATCHES:
+        raise ValueError(
+            f"{image.shape[1]}x{image.shape[0]} pixels are {patches:,} patches of {patch_size}, "
+            f"more than {MOST_PATCHES:,}: crop the image first"
         )
     top, left = (image.shape[0] - height) // 2, (image.shape[1] - width) // 2
     return image[top : top + height, left : left + width]

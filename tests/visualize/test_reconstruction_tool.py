@@ -62,6 +62,8 @@ def test_fit_to_patches(size, side, expected):
 def test_less_than_two_patches_is_refused():
     with pytest.raises(ValueError, match="40x15 pixels are less than 2x2 patches of 8"):
         fit_to_patches(picture(15, 40), PATCH, None)
+    with pytest.raises(ValueError, match=r"42667x32 pixels are 21,332 patches of 8, more than"):
+        fit_to_patches(picture(3, 4000), PATCH, 32)
 
 
 @pytest.mark.parametrize("paste", [True, False])
