@@ -110,8 +110,10 @@ def check_coco(data: Any, path: Path, masks: bool = True) -> CocoFile:
         )
     tables = {key: data.get(key, []) for key in (*TABLES, "annotations")}
     for key, rows in tables.items():
-        bad = [] if isinstance(rows, list) else ["it is no list"]
-        bad += [f"entry {i}" for i, row in enumerate(rows) if not isinstance(row, dict)]
+        if not isinstance(rows, list):
+            bad = ["it is no list"]
+        else:
+            bad = [f"entry {i}" for i, row in enumerate(rows) if not isinstance(row, dict)]
         found.findings.wrong(bad, f"entries of {key!r} are no objects", "write the file again")
         if bad:
             return found

@@ -1,6 +1,5 @@
 """The objects of a COCO file: which can be used, which are left out, which are mistakes."""
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -16,14 +15,19 @@ OUTSIDE_SHARE = 0.2
 CORRECT = "correct or remove them in the annotation file"
 
 
+# What is larger is no coordinate, id or area; it would overflow a C integer further on.
+LARGEST = 2**53
+
+
+def is_number(value: Any) -> bool:
+    """Whether something is a number that can be a coordinate; no infinity, NaN or truth value."""
+    whole_or_not = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return whole_or_not and -LARGEST <= value <= LARGEST
+
+
 def is_whole(value: Any) -> bool:
     """Whether an id or size is a whole number; some files have 7.0."""
-    return (
-        isinstance(value, (int, float))
-        and not isinstance(value, bool)
-        and math.isfinite(value)
-        and value == int(value)
-    )
+    return is_number(value) and value == int(value)
 
 
 class ObjectChecker:
@@ -91,7 +95,7 @@ class ObjectChecker:
             self._wrong("annotations have no bbox of four numbers", CORRECT, f" has {box!r}")
             return None
         left, top, width, height = box
-        if not all(map(math.isfinite, box)) or width <= 0 or height <= 0:
+        if not all(map(is_number, box)) or width <= 0 or height <= 0:
             self._drop("boxes have no area", f"bbox {box}")
             return None
         if (
@@ -137,9 +141,7 @@ class ObjectChecker:
             )
             return None
         if not isinstance(mask, list) or not all(
-            isinstance(polygon, list)
-            and len(polygon) % 2 == 0
-            and all(isinstance(x, (int, float)) and math.isfinite(x) for x in polygon)
+            isinstance(polygon, list) and len(polygon) % 2 == 0 and all(map(is_number, polygon))
             for polygon in mask
         ):
             self._wrong("annotations have a segmentation that is none of COCO's forms", CORRECT)
@@ -158,6 +160,12 @@ class ObjectChecker:
         extent = f"polygons from {x0}, {y0} to {x1}, {y1}"
         if x0 >= image["width"] or y0 >= image["height"] or x1 <= 0 or y1 <= 0:
             self._drop("masks lie outside of their image", f"{extent} in {_size(image)}")
+            return False
+        # pycocotools takes memory by the length of their sides, and crashes.
+        if max(-x0, x1 - image["width"]) > image["width"] or (
+            max(-y0, y1 - image["height"]) > image["height"]
+        ):
+            self._wrong("masks end far outside of their images", CORRECT, f", {extent}")
             return False
         left, top, width, height = box
         if x0 > left + width or y0 > top + height or x1 < left or y1 < top:
@@ -190,7 +198,7 @@ class ObjectChecker:
         return mask
 
     def _area(self, area: Any, mask: Any, image: dict[str, Any], of_box: float) -> dict[str, Any]:
-        if isinstance(area, (int, float)) and math.isfinite(area) and area > 0:
+        if is_number(area) and area > 0:
             return {}
         self.repaired["areas that are missing or not positive"] += 1
         if not mask:

@@ -181,7 +181,7 @@ REFUSED: dict[str, tuple[Change, list[str], list[str]]] = {
     "a head for more classes": (
         lambda root: None,
         ["model.head.num_classes=10"],
-        ["model.head.num_classes=10", "than the 3 of the data"],
+        ["model.head.num_classes=10", "metainfo.classes says 3"],
     ),
     "no such folder": (
         lambda root: shutil.rmtree(root),

@@ -219,6 +219,22 @@ REFUSED: dict[str, tuple[Change, list[str], list[str]]] = {
         [],
         ["counts that do not fill"],
     ),
+    "mask far outside of its image": (
+        # with which pycocotools ends the process
+        first(segmentation=[[2, 23, 5.4e16, 23, 16, 37, 2, 37]]),
+        [],
+        ["a segmentation that is none of COCO's forms"],
+    ),
+    "mask outside by more than the image": (
+        first(segmentation=[[2, 23, 5.4e9, 23, 16, 37, 2, 37]]),
+        [],
+        ["masks end far outside of their images", "to 5400000000.0, 37"],
+    ),
+    "annotations that are null": (
+        lambda made: made.train.update(annotations=None),
+        [],
+        ["entries of 'annotations' are no objects (it is no list)"],
+    ),
     "mask beside its box": (
         first(segmentation=box_polygon(30, 1, SIDE, SIDE)),
         [],
@@ -293,7 +309,7 @@ REFUSED: dict[str, tuple[Change, list[str], list[str]]] = {
     "a head for more classes": (
         lambda made: None,
         ["model.roi_head.bbox_head.num_classes=10"],
-        ["model.roi_head.bbox_head.num_classes=10", "than the 3 of the data"],
+        ["model.roi_head.bbox_head.num_classes=10", "metainfo.classes says 3"],
     ),
     "an evaluator of another file": (
         lambda made: None,
@@ -471,6 +487,10 @@ ACCEPTED: dict[str, tuple[Change, list[str]]] = {
     "boxes without width": (with_extra(bbox=[5, 5, 0, 6]), ["boxes have no area"]),
     "negative boxes": (with_extra(bbox=[9, 9, -4, -4]), ["boxes have no area"]),
     "NaN in a box": (with_extra(bbox=[math.nan, 5, 6, 6]), ["boxes have no area"]),
+    "a number of 400 digits in a box": (
+        with_extra(bbox=[10**400, 5, 6, 6]),
+        ["boxes have no area"],
+    ),
     "boxes far outside": (with_extra(bbox=[500, 5, 6, 6]), ["boxes lie outside of their image"]),
     "polygons of two points": (
         with_extra(segmentation=[[5, 5, 11, 11]]),

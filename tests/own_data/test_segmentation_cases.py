@@ -222,7 +222,7 @@ REFUSED: dict[str, tuple[Change, list[str], list[str]]] = {
     "a head for more classes": (
         lambda root: None,
         ["model.decode_head.num_classes=10"],
-        ["model.decode_head.num_classes=10", "than the 4 of the data"],
+        ["model.decode_head.num_classes=10", "metainfo.classes says 4"],
     ),
     "one name too few": (
         lambda root: (root / "classes.txt").write_text("background\ncat\ndog\n"),
