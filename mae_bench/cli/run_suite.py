@@ -15,7 +15,7 @@ from ..config.loggers import LOGGERS_VARIABLE, check_loggers
 from ..files import write_atomic
 from ..results.html_report import write_report
 from ..results.overview import overview
-from ..results.table_file import Suite, load_suite, write_suite
+from ..results.table_file import Suite, load_suite, resources_from, write_suite
 from ..results.table_grid import table_grid
 from ..run_folder import LOG_NAME, REPORT_NAME, TABLE_NAME
 from ..suite.cost import costs
@@ -48,6 +48,14 @@ def parse_args() -> argparse.Namespace:
         default=[],
         metavar="KEY=VALUE",
         help="what a Slurm job asks for, in submitit's names: time=600 partition=gpu",
+    )
+    parser.add_argument(
+        "--resources",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="what each job that trains is given, in place of the suite's: gpus=8 amp=bfloat16 "
+        "cpus_per_gpu=12",
     )
     parser.add_argument(
         "--checkpoint",
@@ -90,7 +98,7 @@ def main() -> int:
         os.environ[LOGGERS_VARIABLE] = " ".join(args.logger)
     suite = with_checkpoints(load_suite(args.suite), parse_checkpoints(args.checkpoint))
     work_dir = Path(args.work_dir or Path("work_dirs", Path(args.suite).stem))
-    plan = plan_jobs(suite, work_dir, args.only)
+    plan = plan_jobs(suite, work_dir, args.only, parse_resources(args.resources))
     jobs = plan.jobs
     if plan.missing:
         list_missing(plan)
@@ -127,15 +135,32 @@ def main() -> int:
     return 1 if state.failed else 0
 
 
+def pairs(option: str, given: list[str]) -> dict[str, Any]:
+    """The KEY=VALUE of an option, whole numbers as such."""
+    found: dict[str, Any] = {}
+    for pair in given:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise ValueError(f"{option} {pair}: must be KEY=VALUE")
+        found[key] = int(value) if value.isdigit() else value
+    return found
+
+
+def parse_resources(given: list[str]) -> dict[str, Any]:
+    """Fields of ``Resources`` from --resources; ``amp=none`` is float32."""
+    found = pairs("--resources", given)
+    if found.get("amp") == "none":
+        found["amp"] = None
+    resources_from(found, "--resources")
+    return found
+
+
 def make_executor(args: argparse.Namespace, work_dir: Path, jobs: int) -> tuple[Executor, int]:
     """The executor, and how many jobs it runs at once."""
     if args.executor == "slurm":
-        parameters: dict[str, Any] = {}
-        for option in args.slurm:
-            key, equals, value = option.partition("=")
-            if not equals:
-                raise ValueError(f"--slurm {option}: must be KEY=VALUE")
-            parameters[key] = int(value) if value.isdigit() else value
+        parameters = pairs("--slurm", args.slurm)
+        if "gpus_per_node" in parameters:
+            raise ValueError("--slurm gpus_per_node: give --resources gpus=N, which uses them too")
         slots = min(jobs, args.jobs or jobs)
         parameters.setdefault("array_parallelism", slots)
         return SlurmExecutor(work_dir, parameters), slots
@@ -159,8 +184,9 @@ def list_jobs(state: State, console: PlainConsole) -> None:
             status = what if job.name in names else status
         time = "unknown" if cost.seconds is None else duration(cost.seconds)
         mark = "~" if cost.source == "suite" else ""
+        gpus = f"  {job.resources.gpus} GPUs" if (job.resources.gpus or 1) > 1 else ""
         needs = f"  needs {_short_list(job.needs)}" if job.needs else ""
-        line = f"{status:7}  {mark + time:>12}  {job.name}{needs}"
+        line = f"{status:7}  {mark + time:>12}  {job.name}{gpus}{needs}"
         console.print(line, soft_wrap=True)
     console.print(
         f"{len(state.open())} of {len(state.jobs)} jobs to do, {state.slots} at once: "

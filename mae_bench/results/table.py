@@ -27,6 +27,21 @@ ARCHITECTURES = {
 
 
 @dataclass(frozen=True)
+class Resources:
+    """What a job that trains is given. The batch of its recipe is held whatever this is.
+
+    Args:
+        gpus: processes of the job, with a GPU each where there are GPUs; None: one.
+        amp: ``bfloat16`` or ``float16``; None: float32.
+        cpus_per_gpu: cores for each process, which a Slurm job asks for; None: the cluster decides.
+    """
+
+    gpus: int | None = None
+    amp: str | None = None
+    cpus_per_gpu: int | None = None
+
+
+@dataclass(frozen=True)
 class Start:
     """What backbones start from: a checkpoint, a pre-training, or neither (random weights).
 
@@ -37,6 +52,7 @@ class Start:
         overrides: of `pretrain`, dotted key -> value.
         epoch: kept epoch of `pretrain` that is taken; None: its end.
         minutes: rough cost of `pretrain` on one core.
+        resources: of `pretrain`.
         method, data, epochs: what the published start is, compared with what a record says. None
             where that was not published.
     """
@@ -47,6 +63,7 @@ class Start:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     epoch: int | None = None
     minutes: float | None = None
+    resources: Resources = Resources()
     method: str | None = None
     data: str | None = None
     epochs: int | None = None
@@ -63,6 +80,7 @@ class Task:
         test: task whose model is tested; ``"start"``: the start's own checkpoint.
         grid, select: search over values (dotted key -> list); best by this metric.
         minutes: rough cost on one core.
+        resources: where it trains.
     """
 
     label: str
@@ -72,6 +90,7 @@ class Task:
     grid: Mapping[str, list[Any]] = field(default_factory=dict)
     select: str | None = None
     minutes: float | None = None
+    resources: Resources = Resources()
 
 
 @dataclass(frozen=True)

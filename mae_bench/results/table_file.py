@@ -26,6 +26,7 @@ from .table import (
     Cell,
     Facts,
     Place,
+    Resources,
     Start,
     Table,
     Task,
@@ -35,13 +36,14 @@ from .table import (
 SEED_KEY = "randomness.seed"  # of MMEngine's configs
 DATA_SETS = ("miniworld",)
 MORE_ROWS = "more_rows"  # of a file that adds lines to the table of its base
+PRECISIONS = (None, "bfloat16", "float16")
 MOST_ENTRIES = 200_000  # of a file, with what its aliases stand for
 
 _FACTS = {field.name for field in fields(Facts)}
 _CELL = {"quantity", "task", "start", "overrides", "metric", "scale", "relative_to", "inverse"}
 _CELL |= {"minus", "differs", "facts", "unknown", "note", "vars"}
 _TABLE = {"about", "source", "sources", "heading", "missing", "seeds", "data", "baseline", "text"}
-_TABLE |= {"unknown", "starts", "tasks", "cell", "cells"}
+_TABLE |= {"unknown", "starts", "tasks", "cell", "cells", "resources"}
 _MERGED = ("overrides", "facts", "vars")  # of a cell: key by key
 
 
@@ -85,7 +87,7 @@ def load_suite(path: str | Path) -> Suite:
         return _suite(path, data.get("name"), [(data, path)])
     reader = _Reader(str(path))
     shared: dict[str, Any] = {
-        key: data[key] for key in ("starts", "tasks", "seeds", "data") if key in data
+        key: data[key] for key in ("starts", "tasks", "seeds", "data", "resources") if key in data
     }
     reader.keys(data, "", {"name", "tables"}, {*shared})
     reader.check(isinstance(data["tables"], list) and data["tables"], "tables", "must be a list")
@@ -96,7 +98,8 @@ def load_suite(path: str | Path) -> Suite:
             continue
         file = path.with_name(str(entry))
         reader.check(file.is_file(), "tables", f"names a file that does not exist: {file}")
-        changes = {"seeds": shared["seeds"]} if "seeds" in shared else {}
+        own = {"seeds", "resources"} & shared.keys()
+        changes: dict[str, Any] = {key: shared[key] for key in own}
         entries.append(({**_with_base(file), **changes}, file))
     return _suite(path, data["name"], entries)
 
@@ -226,6 +229,25 @@ def _count(node: Any, count: int) -> int:
     return count
 
 
+def resources_from(data: Any, where: str, base: Resources | None = None) -> Resources:
+    """Resources from their mapping, over others; `where` stands before the key in messages.
+
+    Raises:
+        ValueError: an unknown key or a wrong value.
+    """
+    known = [field.name for field in fields(Resources)]
+    if not isinstance(data, (dict, type(None))):
+        raise ValueError(f"{where}: must be a mapping with {', '.join(known)}")
+    for name, value in (data or {}).items():
+        if name not in known:
+            raise ValueError(f"{where} {name}: is unknown; there are {', '.join(known)}")
+        if name == "amp" and value not in PRECISIONS:
+            raise ValueError(f"{where} amp: must be one of {', '.join(map(str, PRECISIONS))}")
+        if name != "amp" and (type(value) is not int or value < 1):
+            raise ValueError(f"{where} {name}: must be a positive integer")
+    return replace(base or Resources(), **(data or {}))
+
+
 class _Reader:
     def __init__(self, file: str) -> None:
         self.file = file
@@ -271,6 +293,7 @@ class _Reader:
         self.check(
             data.get("data") in (None, *DATA_SETS), "data", f"must be one of {', '.join(DATA_SETS)}"
         )
+        self.resources = resources_from(data.get("resources"), f"{self.file}: key 'resources'")
         described = data.get("starts") or {}
         self.starts = {
             name: self.start(name, self.like(name, described), f"starts.{name}")
@@ -335,24 +358,30 @@ class _Reader:
         self.check(isinstance(label, str) and folder_name(label) == label, key, _FOLDER)
         if data is None:
             return Start(label)
-        optional = {"checkpoint", "pretrain", "overrides", "epoch", "minutes"}
+        optional = {"checkpoint", "pretrain", "overrides", "epoch", "minutes", "resources"}
         self.keys(data, key, set(), optional | {"method", "data", "epochs"})
         sources = data.keys() & {"checkpoint", "pretrain"}
         self.check(len(sources) == 1, key, "needs either 'checkpoint' or 'pretrain'")
         self.positive(data, "minutes", key)
-        for name in ("overrides", "epoch", "minutes"):
+        for name in ("overrides", "epoch", "minutes", "resources"):
             self.check(name not in data or "pretrain" in data, f"{key}.{name}", "needs 'pretrain'")
         self.check(
             type(data.get("epoch", 1)) is int and data.get("epoch", 1) > 0,
             f"{key}.epoch",
             "must be a positive integer",
         )
-        return Start(label, **{**data, "overrides": self.overrides(data, key)})
+        return Start(label, **self.job(data, key))
 
     def task(self, label: str, data: Any, key: str) -> Task:
         self.check(isinstance(label, str) and folder_name(label) == label, key, _FOLDER)
         self.check(label != PRETRAIN, key, "is the name of pre-trainings; choose another")
-        self.keys(data, key, {"config"}, {"test", "overrides", "grid", "select", "minutes"})
+        optional = {"test", "overrides", "grid", "select", "minutes", "resources"}
+        self.keys(data, key, {"config"}, optional)
+        self.check(
+            "test" not in data or "resources" not in data,
+            f"{key}.resources",
+            "are for tasks that train; a test is one process",
+        )
         self.check(isinstance(data["config"], str), f"{key}.config", "must be a file")
         self.positive(data, "minutes", key)
         self.check(
@@ -362,7 +391,12 @@ class _Reader:
         )
         if "grid" in data:
             self.grid(data, key)
-        return Task(label, **{**data, "overrides": self.overrides(data, key)})
+        return Task(label, **self.job(data, key))
+
+    def job(self, data: Mapping[str, Any], key: str) -> dict[str, Any]:
+        where = f"{self.file}: key '{key}.resources'"
+        own = resources_from(data.get("resources"), where, self.resources)
+        return {**data, "overrides": self.overrides(data, key), "resources": own}
 
     def grid(self, data: dict[str, Any], key: str) -> None:
         self.check("test" not in data, f"{key}.grid", "is for tasks that train; this one tests")

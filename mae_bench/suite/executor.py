@@ -119,51 +119,77 @@ def _named(name: str, state: State) -> Job:
 class LocalExecutor:
     """Jobs as child processes of this one, as many at once as there are `slots`.
 
-    Each gets its share of the cores, and one GPU if there are any: the slots take turns.
+    Each gets its share of the cores, and as many GPUs as its resources say, or all that there are
+    where they are fewer. Where there are none, its processes share the cores. Jobs start in order:
+    one that has to wait for GPUs is not overtaken by smaller ones.
     """
 
     def __init__(self, slots: int, gpus: Sequence[str]) -> None:
         self.slots = slots
         self.gpus = gpus
-        self._processes: dict[str, tuple[int, subprocess.Popen[str]]] = {}  # name -> slot, process
+        # name -> GPUs, or as many empty names as processes; and the process that runs the job
+        self._processes: dict[str, tuple[list[str], subprocess.Popen[str]]] = {}
 
-    def environment(self, slot: int) -> dict[str, str]:
-        """Environment of the job in `slot`, a number below the number of slots."""
-        threads = max(1, cpu_cores() // self.slots)
+    def processes_of(self, job: Job) -> int:
+        """Processes that a job has on this machine."""
+        return min(job.resources.gpus or 1, len(self.gpus) or cpu_cores())
+
+    def places(self, job: Job) -> list[str] | None:
+        """GPUs for a job, or empty names where there are none; None where it has to wait."""
+        wanted = self.processes_of(job)
+        taken = [name for names, _ in self._processes.values() for name in names]
+        if len(self._processes) >= self.slots:
+            return None
+        if not self.gpus:
+            return [""] * wanted if not taken or len(taken) + wanted <= self.slots else None
+        most = -(-self.slots // len(self.gpus))  # jobs of one GPU
+        free = [gpu for gpu in sorted(self.gpus, key=taken.count) if taken.count(gpu) < most]
+        return free[:wanted] if len(free) >= wanted else None
+
+    def environment(self, places: Sequence[str]) -> dict[str, str]:
+        """Environment of a job in these places."""
+        threads = max(1, cpu_cores() // max(self.slots, len(places)))
         environment = dict(os.environ, OMP_NUM_THREADS=str(threads))
         if self.gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = self.gpus[slot % len(self.gpus)]
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(places)
         return environment
 
     def start(self, state: State, order: Sequence[Job]) -> list[str]:
-        """Start jobs while there are slots."""
+        """Start jobs while there are slots and GPUs."""
         ready = {job.name for job in state.ready()} - self._processes.keys()
         started = []
         for job in order:
-            if job.name in ready and len(self._processes) < self.slots:
-                try:
-                    self._start(job, state.dead.get(job.name))
-                except OSError as error:
-                    # no memory for a process, or one that died before it had read what to do
-                    reason = error.strerror or type(error).__name__
-                    state.fail(job, f"its process did not start ({reason}); {AGAIN}")
-                else:
-                    started.append(f"started  {job.name}")
+            if job.name not in ready:
+                continue
+            places = self.places(job)
+            if places is None:
+                break
+            try:
+                self._start(job, state.dead.get(job.name), places)
+            except OSError as error:
+                # no memory for a process, or one that died before it had read what to do
+                reason = error.strerror or type(error).__name__
+                state.fail(job, f"its process did not start ({reason}); {AGAIN}")
+            else:
+                several = f" in {len(places)} processes" if len(places) > 1 else ""
+                started.append(f"started  {job.name}{several}")
         return started
 
-    def _start(self, job: Job, dead: int | None) -> None:
-        slot = min(set(range(self.slots)) - {slot for slot, _ in self._processes.values()})
+    def _start(self, job: Job, dead: int | None, places: list[str]) -> None:
         process = subprocess.Popen(
             # not with -m, which warns of a module that its own package has imported
             [sys.executable, "-c", RUN_WORKER],
             stdin=subprocess.PIPE,
             text=True,
-            env=self.environment(slot),
+            env=self.environment(places),
             # Ctrl-C reaches it through us
             start_new_session=True,
         )
         assert process.stdin is not None
-        order = {"job": job.to_json(), "dead": dead, "parent": os.getpid()}
+        order = {
+            **{"job": job.to_json(), "dead": dead, "parent": os.getpid()},
+            "processes": len(places),
+        }
         try:
             with process.stdin:
                 json.dump(order, process.stdin)
@@ -171,7 +197,7 @@ class LocalExecutor:
             process.kill()
             process.wait()
             raise
-        self._processes[job.name] = (slot, process)
+        self._processes[job.name] = (places, process)
 
     def collect(self, state: State) -> bool:
         """Notice the jobs that have ended; what a process said is in its job's folder."""

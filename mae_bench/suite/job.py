@@ -8,6 +8,7 @@ from typing import Any
 
 from ..files import read_json, sha256_of, write_json_atomic
 from ..results.record import CLAIM_KEYS, read_record, write_record
+from ..results.table import Resources
 from ..run_folder import ATTEMPTS_NAME, JOB_NAME, RECORD_NAME, stated_sum
 
 
@@ -26,6 +27,7 @@ class Job:
         minutes: estimated cost on one core; None where the suite does not say.
         signature: SHA-256 over everything that decides the job's result and is known before.
         cells: cells of tables that the job's record claims, see ``results.record``.
+        resources: what it is given; they change nothing but its duration, except for precision.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Job:
     minutes: float | None
     signature: str
     cells: list[dict[str, Any]] = field(default_factory=list)
+    resources: Resources = Resources()
 
     @property
     def work_dir(self) -> Path:
@@ -56,7 +59,8 @@ class Job:
     def from_json(cls, data: dict[str, Any]) -> "Job":
         """Inverse of `to_json`."""
         checkpoint = Path(data["checkpoint"]) if data["checkpoint"] else None
-        fixed = dict(folder=Path(data["folder"]), checkpoint=checkpoint)
+        resources = Resources(**data["resources"])
+        fixed = dict(folder=Path(data["folder"]), checkpoint=checkpoint, resources=resources)
         return cls(**{**data, **{key: tuple(data[key]) for key in ("command", "needs")}, **fixed})
 
     def description(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from ..config.locate import find_config
 from ..config.overrides import as_options, parse_options
 from ..results.record import config_sha256
 from ..results.records import SEED_KEY
-from ..results.table import PRETRAIN, Cell, Start, Table, Task, folder_name
+from ..results.table import PRETRAIN, Cell, Resources, Start, Table, Task, folder_name
 from ..results.table_file import Suite
 from ..run_folder import CHECKPOINT_NAME, KEPT_CHECKPOINT_NAME, RECORD_NAME
 from .job import Job, file_sha256
@@ -39,7 +39,12 @@ class Plan:
     missing: dict[str, list[str]] = field(default_factory=dict)
 
 
-def plan_jobs(suite: Suite, work_dir: str | Path, only: str | None = None) -> Plan:
+def plan_jobs(
+    suite: Suite,
+    work_dir: str | Path,
+    only: str | None = None,
+    resources: Mapping[str, Any] | None = None,
+) -> Plan:
     """Make the jobs of a suite. Reads configs, changes nothing.
 
     Args:
@@ -47,11 +52,12 @@ def plan_jobs(suite: Suite, work_dir: str | Path, only: str | None = None) -> Pl
         work_dir: where jobs have their folders.
         only: parts of titles, divided by commas; a cell counts where each part is, as whole words,
             in its table, row or column.
+        resources: fields of ``Resources`` that take the place of the suite's.
 
     Raises:
         ValueError: a config does not load, has no key that an override names, or no cell is left.
     """
-    return _Planner(suite, Path(work_dir)).plan(only)
+    return _Planner(suite, Path(work_dir), resources or {}).plan(only)
 
 
 def chosen_cells(table: Table, only: str | None) -> list[Cell]:
@@ -71,9 +77,10 @@ def _named(part: str, cell: Cell) -> bool:
 
 
 class _Planner:
-    def __init__(self, suite: Suite, work_dir: Path) -> None:
+    def __init__(self, suite: Suite, work_dir: Path, resources: Mapping[str, Any]) -> None:
         self.suite = suite
         self.work_dir = work_dir
+        self.resources = resources
         self.jobs: dict[str, Job] = {}
         self.missing: dict[str, list[str]] = {}
 
@@ -125,9 +132,9 @@ class _Planner:
         group = next(
             one.label for one in place.table.starts.values() if _maker(one) == _maker(start)
         )
-        return self.add(
-            _Run(place, group, PRETRAIN, start.pretrain, as_options(overrides), start.minutes)
-        )
+        options = as_options(overrides)
+        own = (start.minutes, start.resources)
+        return self.add(_Run(place, group, PRETRAIN, start.pretrain, options, *own))
 
     def kept_key(self, config: str) -> str:
         """Key of the epochs that a pre-training keeps: its hook has no fixed place in configs."""
@@ -160,7 +167,8 @@ class _Planner:
         for point in grid_points(task):
             label = settings_label(task.label, {**own, **point})
             options = {**as_options(task.overrides), **own, **point}
-            run = _Run(place, place.cell.start or "", label, task.config, options, task.minutes)
+            cost = (task.minutes, task.resources)
+            run = _Run(place, place.cell.start or "", label, task.config, options, *cost)
             found.append(self.add(run, needs, checkpoint, test=task.test is not None))
         return found
 
@@ -212,8 +220,10 @@ class _Planner:
             origin = [needs.signature, checkpoint.name if checkpoint else None]
         elif checkpoint is not None:
             origin = file_sha256(checkpoint) if checkpoint.is_file() else str(checkpoint)
-        # no paths in here, so that a work dir can be moved
-        signature = _hash([TEST if test else TRAIN, config_sha, seed, origin])
+        resources = Resources() if test else replace(run.resources, **self.resources)
+        # no paths in here, so that a work dir can be moved, and no number of GPUs
+        decides = [TEST if test else TRAIN, config_sha, seed, origin]
+        signature = _hash([*decides, resources.amp] if resources.amp else decides)
         name = self.name(f"seed{seed}/{run.group}/{run.task}", signature, run.place)
         if name in self.jobs:
             return self.jobs[name]
@@ -228,6 +238,8 @@ class _Planner:
         command = [*head, "--work-dir", str(folder)]
         if checkpoint and not test:
             command += ["--checkpoint", named]
+        if resources.amp:
+            command += ["--amp", resources.amp]
         command += ["--cfg-options", *(f"{key}={text}" for key, text in options.items())]
         self.jobs[name] = Job(
             name=name,
@@ -241,6 +253,7 @@ class _Planner:
             needs=(needs.name,) if needs else (),
             minutes=run.minutes,
             signature=signature,
+            resources=resources,
         )
         return self.jobs[name]
 
@@ -325,6 +338,7 @@ class _Run:
     config: str
     options: dict[str, str]
     minutes: float | None
+    resources: Resources
 
 
 def _maker(start: Start) -> str:

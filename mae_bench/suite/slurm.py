@@ -15,6 +15,7 @@ from typing import Any
 
 from ..files import read_json, write_json_atomic
 from ..processes import slurm_job
+from ..results.table import Resources
 from ..run_folder import SLURM_LOGS_NAME, SUBMISSION_NAME
 from .job import Job
 from .state import State
@@ -41,8 +42,9 @@ class SlurmTask:
         Raises:
             RuntimeError: the job failed: so does the Slurm job, and what depends on it is dropped.
         """
-        os.environ["OMP_NUM_THREADS"] = os.environ.get("SLURM_CPUS_PER_TASK", "1")
-        worker = Worker(self.job, self.dead)
+        cores = int(os.environ.get("SLURM_CPUS_PER_TASK", "1"))
+        os.environ["OMP_NUM_THREADS"] = str(max(1, cores // (self.job.resources.gpus or 1)))
+        worker = Worker(self.job, self.dead, processes=self.job.resources.gpus or 1)
         # Sent when the job is cancelled, requeued or preempted; submitit's own handler ignores it.
         signal.signal(signal.SIGTERM, lambda *_: worker.stop())
         outcome = worker.run()
@@ -70,7 +72,8 @@ class SlurmExecutor:
     Args:
         work_dir: of the suite, on a file system that all nodes share.
         parameters: of submitit's executor: ``time`` (minutes), ``partition``, ``cpus_per_task``,
-            ``gpus_per_node``, ``mem``, ``array_parallelism`` and so on.
+            ``mem``, ``array_parallelism`` and so on. They take the place of what a job's resources
+            ask for.
 
     Raises:
         ValueError: submitit or Slurm is not installed, or a parameter is unknown or missing.
@@ -132,29 +135,35 @@ class SlurmExecutor:
         if self._asked == float("-inf"):
             return submitted
         while groups := self._groups(state):
-            for dependencies, jobs in groups.items():
-                self._submit(jobs, dependencies, state)
+            for (dependencies, resources), jobs in groups.items():
+                self._submit(jobs, dependencies, resources, state)
                 for job in jobs:
                     submitted.append(f"submitted {job.name}, Slurm job {self._ids[job.name]}")
             state.queued |= self._ids.keys()
         return submitted
 
-    def _groups(self, state: State) -> dict[tuple[str, ...], list[Job]]:
-        """Jobs to submit by the Slurm jobs that they have to wait for."""
-        groups: dict[tuple[str, ...], list[Job]] = {}
+    def _groups(self, state: State) -> dict[tuple[tuple[str, ...], Resources], list[Job]]:
+        """Jobs to submit, by the Slurm jobs that they have to wait for and what they are given."""
+        groups: dict[tuple[tuple[str, ...], Resources], list[Job]] = {}
         for job in state.waiting():
             open_needs = [need for need in job.needs if need not in state.done]
             if job.name not in state.queued and self._ids.keys() >= set(open_needs):
                 dependencies = tuple(self._ids[need] for need in open_needs)
-                groups.setdefault(dependencies, []).append(job)
+                groups.setdefault((dependencies, job.resources), []).append(job)
         return groups
 
-    def _submit(self, jobs: list[Job], dependencies: tuple[str, ...], state: State) -> None:
+    def _submit(
+        self, jobs: list[Job], dependencies: tuple[str, ...], resources: Resources, state: State
+    ) -> None:
         executor = self._submitit(self._folder, max_num_timeout=MAX_TIMEOUTS)
         additional = {"requeue": True, "kill-on-invalid-dep": "yes"}
-        parameters = {"job_name": "mae_bench", "additional_parameters": additional}
+        parameters: dict[str, Any] = {"job_name": "mae_bench", "additional_parameters": additional}
         if dependencies:
             parameters["dependency"] = "afterok:" + ":".join(dependencies)
+        if resources.gpus:
+            parameters["gpus_per_node"] = resources.gpus
+        if resources.cpus_per_gpu:
+            parameters["cpus_per_task"] = resources.cpus_per_gpu * (resources.gpus or 1)
         executor.update_parameters(**{**parameters, **self._parameters})
         with executor.batch():
             handles = [executor.submit(SlurmTask(job, state.dead.get(job.name))) for job in jobs]

@@ -1,19 +1,21 @@
 """The process of one job: it holds the job's folder, runs its command and says how it went.
 
-``main`` reads ``{"job": ..., "dead": ..., "parent": ...}`` as JSON from standard input; a Slurm job
-calls :class:`Worker` itself. It imports no torch, so it starts at once and survives what may befall
-the command: a crash, a want of memory, a hang.
+``main`` reads ``{"job": ..., "dead": ..., "parent": ..., "processes": ...}`` as JSON from standard
+input; a Slurm job calls :class:`Worker` itself. It imports no torch, so it starts at once and
+survives what may befall the command: a crash, a want of memory, a hang.
 """
 
 import ctypes
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import IO
 
 from ..attempt import ATTEMPT_VARIABLE, HEARTBEAT_SECONDS, Attempt, Watch, take
 from ..files import EXIT_DISK_FULL, DiskFull, write_json_atomic
@@ -21,6 +23,8 @@ from ..processes import slurm_job
 from ..run_folder import FAILED_NAME, LOG_NAME, RECORD_NAME, clear_remains
 from .job import Job
 
+Process = subprocess.Popen[bytes]
+LAUNCHER = ("--launcher", "pytorch")
 LOG_TAIL_LINES = 20
 LOG_TAIL_BYTES = 1 << 16
 POLL_SECONDS = 0.1
@@ -39,10 +43,14 @@ class Worker:
     Args:
         dead: number of an attempt at the job that is known to be dead, see `take`.
         parent: process that the job must not outlive; None for any.
+        processes: of the job's command, which share its batch.
     """
 
-    def __init__(self, job: Job, dead: int | None = None, parent: int | None = None) -> None:
+    def __init__(
+        self, job: Job, dead: int | None = None, parent: int | None = None, processes: int = 1
+    ) -> None:
         self.job = job
+        self.processes = processes
         self.dead = dead
         self.parent = parent
         self.stopping = False
@@ -83,27 +91,21 @@ class Worker:
         path = self.job.folder / LOG_NAME
         with path.open("ab") as log:
             start = log.tell()
-            process = subprocess.Popen(
-                [sys.executable, *self.job.command],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, ATTEMPT_VARIABLE: str(attempt.path.resolve())},
-                # its own process group, so that its data loaders can be ended with it
-                start_new_session=True,
-                preexec_fn=_die_with_parent(),
-            )
+            started = [self._start(log, attempt, rank) for rank in self._ranks()]
         try:
-            finished = self._wait(process, attempt)
+            finished = self._wait(started, attempt)
         finally:
-            _end(process)  # also what it has left behind, and when Slurm interrupts us
-        reason = self._failure(process.returncode)
+            code = _first_code(started)
+            _end(started)  # also what they have left behind, and when Slurm interrupts us
+        if code is None:
+            code = started[0].returncode
+        reason = self._failure(code)
         if reason is None:
             return DONE
         # Slurm ends all processes of a job at once, the command maybe before us
-        if not finished or (process.returncode == -signal.SIGTERM and slurm_job()):
+        if not finished or (code == -signal.SIGTERM and slurm_job()):
             return STOPPED
-        if process.returncode == EXIT_DISK_FULL:
+        if code == EXIT_DISK_FULL:
             return DISK_FULL
         with path.open("rb") as log:
             log.seek(max(start, path.stat().st_size - LOG_TAIL_BYTES))
@@ -118,20 +120,50 @@ class Worker:
         write_json_atomic(failure, self.job.folder / FAILED_NAME)
         return FAILED
 
-    def _wait(self, process: subprocess.Popen[bytes], attempt: Attempt) -> bool:
-        """Wait for the end of the command; False if it has to be ended."""
+    def _ranks(self) -> list[dict[str, str]]:
+        """What PyTorch reads in each process of the command; nothing where there is one."""
+        if self.processes == 1:
+            return [{}]
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = str(free.getsockname()[1])
+        common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        common |= {"WORLD_SIZE": str(self.processes), "LOCAL_WORLD_SIZE": str(self.processes)}
+        ranks = map(str, range(self.processes))
+        return [{**common, "RANK": rank, "LOCAL_RANK": rank} for rank in ranks]
+
+    def _start(self, log: IO[bytes], attempt: Attempt, rank: dict[str, str]) -> Process:
+        # Not by torchrun, whose processes have sessions of their own and outlive it when it is
+        # killed.
+        return subprocess.Popen(
+            [sys.executable, *self.job.command, *(LAUNCHER if rank else ())],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **rank, ATTEMPT_VARIABLE: str(attempt.path.resolve())},
+            # its own process group, so that its data loaders can be ended with it
+            start_new_session=True,
+            preexec_fn=_die_with_parent(),
+        )
+
+    def _wait(self, processes: list[Process], attempt: Attempt) -> bool:
+        """Wait until all have ended, or one has failed; False if they have to be ended."""
         beat = time.monotonic()
         while True:
             with suppress(subprocess.TimeoutExpired):
-                process.wait(POLL_SECONDS)
+                processes[0].wait(POLL_SECONDS)
+            if _first_code(processes) or all(one.poll() == 0 for one in processes):
                 return True
+            if processes[0].returncode is not None:
+                time.sleep(POLL_SECONDS)  # the first has ended, and wait returns at once
             if self.stopping or self.parent not in (None, os.getppid()):
                 return False
             if time.monotonic() - beat >= HEARTBEAT_SECONDS:
                 beat = time.monotonic()
                 if not attempt.keep():
                     # We were suspended and given up: the job is another's, down to its files.
-                    process.kill()
+                    for process in processes:
+                        process.kill()
                     return False
 
     def _failure(self, code: int) -> str | None:
@@ -145,17 +177,26 @@ class Worker:
         return None
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process and what it has started, politely first."""
-    if process.poll() is None:
+def _first_code(processes: list[Process]) -> int | None:
+    """Exit code of the first process that has failed; None where none has."""
+    return next((code for one in processes if (code := one.poll())), None)
+
+
+def _end(processes: list[Process]) -> None:
+    """End processes and what they have started, politely first."""
+    running = [process for process in processes if process.poll() is None]
+    for process in running:
         _signal_group(process, signal.SIGTERM)
+    deadline = time.monotonic() + TERMINATE_SECONDS
+    for process in running:
         with suppress(subprocess.TimeoutExpired):
-            process.wait(TERMINATE_SECONDS)
-    _signal_group(process, signal.SIGKILL)
-    process.wait()
+            process.wait(max(0.0, deadline - time.monotonic()))
+    for process in processes:
+        _signal_group(process, signal.SIGKILL)
+        process.wait()
 
 
-def _signal_group(process: subprocess.Popen[bytes], number: int) -> None:
+def _signal_group(process: Process, number: int) -> None:
     with suppress(ProcessLookupError):  # all of it may have ended by itself
         os.killpg(process.pid, number)
 
@@ -178,7 +219,8 @@ def _die_with_parent() -> Callable[[], None] | None:
 def main() -> int:
     """Run the job on standard input; its outcome as an exit code."""
     request = json.load(sys.stdin)
-    worker = Worker(Job.from_json(request["job"]), request["dead"], request["parent"])
+    job = Job.from_json(request["job"])
+    worker = Worker(job, request["dead"], request["parent"], request["processes"])
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop())
     try:

@@ -31,6 +31,8 @@ parser.add_argument("--out", type=Path)
 parser.add_argument("--resume", action="store_true")
 parser.add_argument("--checkpoint")
 parser.add_argument("--cfg-options")
+parser.add_argument("--launcher")
+parser.add_argument("--amp")
 args = parser.parse_args()
 folder = args.work_dir
 name = "/".join(folder.parts[-3:])
@@ -40,8 +42,13 @@ def event(kind):
     with open("events.txt", "a") as file:
         file.write(f"{kind} {name}\\n")
 
-event("start")
 what = json.loads(Path("behaviour.json").read_text()).get(name, "ok")
+if os.environ.get("RANK", "0") != "0":
+    event(f"rank {os.environ['RANK']} of {os.environ['WORLD_SIZE']}, {args.launcher}, {args.amp}:")
+    sys.exit("made to fail" if what == "rank fails" else 0)
+event("start")
+if what == "rank fails":
+    what = "hang"
 checkpoint = args.tested or args.checkpoint
 if checkpoint and not Path(checkpoint).is_file():
     sys.exit("no checkpoint")
@@ -115,7 +122,7 @@ class Workplace:
         self.suite["columns"] = {title: of for title, of in columns if of["task"] in tasks}
 
     def behave(self, behaviour: dict[str, str]) -> None:
-        """Job name -> what its command does: "ok", "fail", "hang" or "no record"."""
+        """Job name -> what its command does: "ok", "fail", "hang", "no record" or "rank fails"."""
         Path(self.root, "behaviour.json").write_text(json.dumps(behaviour))
 
     def events(self) -> list[str]:

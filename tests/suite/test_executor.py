@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mae_bench.results.record import read_record
+from mae_bench.results.table import Resources
 from mae_bench.results.table_file import load_suite
 from mae_bench.suite import executor
 from mae_bench.suite.order import path_lengths, time_left
@@ -226,10 +228,66 @@ def test_dry_run_writes_nothing_and_estimates_from_the_suite_and_then_from_recor
 def test_cores_and_gpus_are_divided(monkeypatch):
     monkeypatch.setattr(executor, "cpu_cores", lambda: 7)
     local = executor.LocalExecutor(3, ["4", "6"])
-    environments = [local.environment(slot) for slot in range(3)]
+    environments = [local.environment([gpu]) for gpu in ("4", "6", "4")]
     assert [one["OMP_NUM_THREADS"] for one in environments] == ["2", "2", "2"]
     assert [one["CUDA_VISIBLE_DEVICES"] for one in environments] == ["4", "6", "4"]
-    assert executor.LocalExecutor(20, []).environment(0)["OMP_NUM_THREADS"] == "1"
+    assert executor.LocalExecutor(20, []).environment([""])["OMP_NUM_THREADS"] == "1"
+
+
+def test_gpus_are_packed_with_large_and_small_jobs():
+    local = executor.LocalExecutor(4, ["0", "1", "2", "3"])
+
+    def start(name: str, gpus: int) -> list[str] | None:
+        job = replace(_job(name, None, 1), resources=Resources(gpus=gpus))
+        places = local.places(job)
+        if places is not None:
+            local._processes[name] = (places, None)
+        return places
+
+    assert start("two", 2) == ["0", "1"]
+    assert start("one", 1) == ["2"]
+    assert start("four", 4) is None
+    assert start("more", 1) == ["3"]
+    assert start("last", 1) is None
+    for name in ("two", "one", "more"):
+        del local._processes[name]
+    assert start("eight", 8) == ["0", "1", "2", "3"]  # all that there are
+    assert start("one", 1) is None
+
+
+def test_jobs_of_two_processes(workplace):
+    workplace.only("finetune", "linear")
+    workplace.suite["resources"] = {"gpus": 2}
+    workplace.suite["tasks"]["linear"]["resources"] = {"gpus": 1, "amp": "bfloat16"}
+    workplace.behave({"seed0/MAE/finetune": "rank fails"})
+    state = run(workplace)
+    assert state.failed == {"seed0/MAE/finetune": "exit code 1: made to fail"}
+    second = sorted(line for line in workplace.events() if line.startswith("rank"))
+    jobs = ("MAE/finetune", "MAE/pretrain", "random/finetune")
+    assert second == [f"rank 1 of 2, pytorch, None: seed0/{job}" for job in jobs]
+    # another number of processes is no other job; another precision is
+    workplace.behave({})
+    workplace.suite["resources"] = {"gpus": 1}
+    assert not run(workplace, retry_failed=True).failed
+    assert [line for line in workplace.events() if "start" in line] == ["start seed0/MAE/finetune"]
+    workplace.suite["resources"] = {"amp": "float16"}
+    with pytest.raises(ValueError, match="command or checkpoint has changed"):
+        run(workplace)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--resources", "gpu=2"], "--resources gpu: is unknown; there are gpus, amp"),
+        (["--resources", "gpus=two"], "--resources gpus: must be a positive integer"),
+        (["--resources", "amp=half"], "--resources amp: must be one of None, bfloat16"),
+        (["--executor", "slurm", "--slurm", "gpus_per_node=8"], "give --resources gpus=N"),
+    ],
+)
+def test_wrong_resources(workplace, options, message):
+    ended = subprocess.run(command_line(workplace, *options), capture_output=True, text=True)
+    assert ended.returncode and message in ended.stderr
+    assert not Path("work").exists()
 
 
 def _job(name, needs, minutes):

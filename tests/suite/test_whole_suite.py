@@ -30,7 +30,11 @@ SUITE = {
     "rows": {
         "random": {},
         "MAE": {
-            "start": {"pretrain": "configs/pretrain/mae_vit_mini_miniworld.py", "overrides": TINY}
+            "start": {
+                "pretrain": "configs/pretrain/mae_vit_mini_miniworld.py",
+                "overrides": TINY,
+                "resources": {"gpus": 2},  # two processes, of gloo
+            }
         },
         "file": {"start": {"checkpoint": "other.safetensors"}},
     },
@@ -48,6 +52,7 @@ SUITE = {
         "finetune": {
             "config": f"{CONFIGS}_finetune_miniworld.py",
             "overrides": CLASSIFY,
+            "resources": {"gpus": 2, "amp": "bfloat16"},
         },
         "linear": {
             "config": f"{CONFIGS}_linear_miniworld.py",
@@ -70,8 +75,9 @@ import os, runpy, sys
 from pathlib import Path
 job = "/".join(sys.argv[sys.argv.index("--work-dir") + 1].split("/")[-3:])
 again = " AGAIN" if Path("work", job, "record.json").exists() else ""
-with open("starts.txt", "a") as file:
-    file.write(job + again + "\\n")
+if os.environ.get("RANK", "0") == "0":
+    with open("starts.txt", "a") as file:
+        file.write(job + again + "\\n")
 if job == Path("failing.txt").read_text():
     sys.exit("made to fail")
 sys.path.insert(0, {str(REPOSITORY)!r})
