@@ -31,7 +31,8 @@ def job(tmp_path, monkeypatch) -> Job:
 def start_worker(job: Job) -> tuple[subprocess.Popen[str], int]:
     """The worker, and the process of its command once it is at work."""
     process = subprocess.Popen([sys.executable, "-c", RUN_WORKER], stdin=subprocess.PIPE, text=True)
-    json.dump({"job": job.to_json(), "dead": None, "parent": os.getpid(), "processes": 1}, process.stdin)
+    order = {"job": job.to_json(), "dead": None, "parent": os.getpid(), "processes": 1}
+    json.dump(order, process.stdin)
     process.stdin.close()
     log = job.folder / "log.txt"
     deadline = time.monotonic() + 300
