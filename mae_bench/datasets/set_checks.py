@@ -48,13 +48,16 @@ def _check_length(
     cfg: Config, loader: str, dataset: Any, world_size: int, findings: Findings
 ) -> None:
     count, config = len(dataset), cfg.get(loader) or {}
-    batch = (config.get("batch_size") or 1) * world_size
+    parts = (cfg.get("optim_wrapper") or {}).get("accumulative_counts", 1)
+    stated = cfg.get("total_batch_size")
+    batch = stated or (config.get("batch_size") or 1) * world_size * parts
     if not count and hasattr(dataset, "get_data_info"):  # robustness sets may all be done
         findings.problems.append("has no images")
     elif loader == TRAIN and config.get("drop_last") and count < batch:
+        smaller = f"{loader}.batch_size={max(1, count // world_size // parts)}"
         findings.problems.append(
             f"{count} images are fewer than a batch of {batch}, and drop_last is set: set "
-            f"{loader}.batch_size={max(1, count // world_size)}"
+            + (f"total_batch_size={count}" if stated else smaller)
         )
 
 

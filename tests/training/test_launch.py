@@ -1,5 +1,6 @@
 """What a run starts with: its checkpoint, precision, sharding and work directory."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ from mmengine.optim import AmpOptimWrapper
 from torch.utils.data import DataLoader
 
 from mae_bench.config.load import load_config
+from mae_bench.datasets import set_checks
+from mae_bench.datasets.findings import Findings
 from mae_bench.files import write_json_atomic
 from mae_bench.training import Bfloat16OptimWrapper, launch
 from mae_bench.training.hooks import WeightAverage
@@ -181,3 +184,22 @@ def test_data_folder_inside_a_wrapper(tmp_path):
     cfg.train_dataloader.dataset = dict(type="RepeatDataset", times=2, dataset=inner)
     with pytest.raises(FileNotFoundError, match="nowhere: no such folder"):
         launch.check_data_folders(cfg)
+
+
+@pytest.mark.parametrize(
+    ("options", "fix"),
+    [
+        ({"total_batch_size": 30}, "than a batch of 30, .* set total_batch_size=20"),
+        ({"total_batch_size": None}, r"than a batch of 50, .* set train_dataloader.batch_size=20"),
+        (
+            {"train_dataloader.batch_size": 12, "optim_wrapper.accumulative_counts": 2},
+            r"than a batch of 24, .* set train_dataloader.batch_size=10",
+        ),
+    ],
+)
+def test_fewer_images_than_the_batch_of_a_step(options, fix):
+    """Else an epoch has no step, and the run trains nothing."""
+    cfg = load_config(FINETUNE, {**options, "train_dataloader.drop_last": True})
+    findings = Findings()
+    set_checks._check_length(cfg, "train_dataloader", range(20), 1, findings)
+    assert [bool(re.search(fix, problem)) for problem in findings.problems] == [True]
