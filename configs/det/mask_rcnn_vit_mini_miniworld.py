@@ -44,7 +44,7 @@ from mmdet.models.task_modules import (
 from mmengine.config import read_base
 from mmengine.dataset import DefaultSampler
 from mmengine.optim import OptimWrapper
-from mmengine.runner import ValLoop
+from mmengine.runner import TestLoop, ValLoop
 from torch.optim import AdamW
 
 from mae_bench.datasets.coco_instances import CocoInstances
@@ -242,13 +242,16 @@ val_dataloader = dict(
         ],
     ),
 )
+test_dataloader = val_dataloader
 val_evaluator = dict(
     type=CocoMetric,
     ann_file="data/miniworld/coco/annotations/instances_val2017.json",
     metric=["bbox", "segm"],
 )
+test_evaluator = val_evaluator
 train_cfg = dict(type=ResumableEpochLoop, max_epochs=60, val_interval=20)
 val_cfg = dict(type=ValLoop)
+test_cfg = dict(type=TestLoop)
 
 # Base learning rate for a batch of 64, scaled to the batch in use.
 optim_wrapper = dict(

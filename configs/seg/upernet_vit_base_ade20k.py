@@ -151,6 +151,12 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
+# For mmseg's inference_model, which has no annotations to load.
+test_pipeline = [
+    dict(type=LoadImage),
+    dict(type=Resize, scale=(2048, size), keep_ratio=True),
+    dict(type=PackSegInputs),
+]
 val_evaluator = dict(type=IoUMetric, iou_metrics=["mIoU"])
 test_evaluator = val_evaluator
 train_cfg = dict(type=ResumableIterLoop, max_iters=160000, val_interval=16000)

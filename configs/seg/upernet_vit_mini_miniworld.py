@@ -16,7 +16,7 @@ from mmcv.transforms import RandomResize
 from mmengine.config import read_base
 from mmengine.dataset import DefaultSampler
 from mmengine.optim import LinearLR, OptimWrapper, PolyLR
-from mmengine.runner import ValLoop
+from mmengine.runner import TestLoop, ValLoop
 from mmseg.datasets.transforms import PackSegInputs, RandomCrop
 from mmseg.evaluation import IoUMetric
 from mmseg.models import CrossEntropyLoss, EncoderDecoder, FCNHead, SegDataPreProcessor, UPerHead
@@ -153,9 +153,14 @@ val_dataloader = dict(
         ],
     ),
 )
+test_dataloader = val_dataloader
+# For mmseg's inference_model, which has no annotations to load.
+test_pipeline = [dict(type=LoadImage), dict(type=PackSegInputs)]
 val_evaluator = dict(type=IoUMetric, iou_metrics=["mIoU"])
+test_evaluator = val_evaluator
 train_cfg = dict(type=ResumableEpochLoop, max_epochs=80, val_interval=20)
 val_cfg = dict(type=ValLoop)
+test_cfg = dict(type=TestLoop)
 
 # Base learning rate for a batch of 16, scaled to the batch in use.
 optim_wrapper = dict(

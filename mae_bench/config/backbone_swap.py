@@ -13,6 +13,7 @@ from mmengine.config import ConfigDict
 
 from ..models import FeaturePyramidAdapter, SimpleFeaturePyramid, VisionTransformer
 from ..models.backbone import DOCS, as_backbone, blank_features, optional
+from ..openmmlab.host_backbone import HostBackbone
 from ..registry import MODELS
 from .change import Change
 from .keys import find
@@ -223,7 +224,7 @@ def check_backbone(cfg: Any) -> None:
     if not isinstance(kind, type) or kind is VisionTransformer:
         return
     measures = _measure(backbone)
-    if not kind.__module__.startswith("mae_bench."):
+    if "host_class" in backbone or not kind.__module__.startswith("mae_bench."):
         _check_features(cfg.model, measures)
     for key, neck in _necks(cfg.model):
         if measures.map_strides and neck.type is FeaturePyramidAdapter:
@@ -238,38 +239,40 @@ def check_backbone(cfg: Any) -> None:
 def _check_features(model: ConfigDict, measures: Measures) -> None:
     """Compare the features of a backbone with its contract."""
     config = {key: value for key, value in model.backbone.items() if key != "init_cfg"}
-    size = config.get("img_size") or BLANK_SIDE
-    height, width = (size, size) if isinstance(size, int) else size
-    name = f"model.backbone ({config['type'].__name__})"
+    name = f"model.backbone ({config.get('host_class') or config['type'].__name__})"
     with torch.random.fork_rng(devices=[]):
         try:
             with torch.device("meta"):
-                features = blank_features(MODELS.build(config), height, width)
-        except Exception:
+                maps, last = _look_at(config)
+        except Exception:  # of a class that looks at values, or its refusal
             try:
-                features = blank_features(MODELS.build(config), height, width)
+                maps, last = _look_at(config)
             except Exception as error:
-                raise ValueError(
-                    f"{name} fails on a blank image of {height}x{width} pixels: {error}"
-                ) from error
-    shapes = " and ".join(str(tuple(feature.shape)) for feature in features)
+                raise ValueError(f"{name} fails on a blank image: {error}") from error
     if any(model.get(head) for head in DENSE_HEADS):
-        strides = list(measures.map_strides or [measures.patch_size] * len(features))
-        widths = list(measures.map_channels or [measures.embed_dim] * len(features))
-        stated = [
-            (1, channels, height // stride, width // stride)
-            for channels, stride in zip(widths, strides, strict=True)
-        ]
-        if stated != [tuple(feature.shape) for feature in features]:
+        strides = list(measures.map_strides or [measures.patch_size] * len(maps))
+        widths = list(measures.map_channels or [measures.embed_dim] * len(maps))
+        if maps != list(zip(widths, strides, strict=True)):
             raise ValueError(
-                f"{name} says strides {strides} and widths {widths}, and gives maps {shapes} of an "
-                f"image of {height}x{width} pixels: see {DOCS}"
+                f"{name} says strides {strides} and widths {widths}, and gives maps of strides "
+                f"{[s for _, s in maps]} and widths {[w for w, _ in maps]}: see {DOCS}"
             )
         if strides != sorted(strides):
             raise ValueError(f"{name} gives maps of strides {strides}: give the finest first")
-        return
-    pooled = (1, measures.embed_dim)
-    if model.get("head") and not model.get("neck") and tuple(features[-1].shape) != pooled:
+    elif model.get("head") and not model.get("neck") and last != (1, measures.embed_dim):
         raise ValueError(
-            f"{name} gives {shapes} where the head takes features {pooled}: see {DOCS}"
+            f"{name} gives {last} where the head takes features {(1, measures.embed_dim)}: "
+            f"see {DOCS}"
         )
+
+
+def _look_at(config: dict[str, Any]) -> tuple[list[tuple[int, int]], tuple[int, ...]]:
+    """(width, stride) of each map of a blank image, and the shape of the last feature."""
+    module: Any = MODELS.build(config)
+    if isinstance(module, HostBackbone):
+        return list(module.maps), module.last_shape
+    size = config.get("img_size") or BLANK_SIDE
+    height, width = (size, size) if isinstance(size, int) else size
+    features = blank_features(module, height, width)
+    maps = [(f.shape[1], round(height / f.shape[2])) for f in features if f.ndim == 4]
+    return maps, tuple(features[-1].shape)

@@ -19,6 +19,7 @@ from ..registry import MODELS
 
 SIDE = 224  # of the blank image, where the class has no size of its own
 NUM_SCALES = 4  # maps that FPN and UperNet take
+COARSEST = 32  # pixels, stride of the last of them mostly
 PREFIX = "backbone."
 MOST_INDICES = 24  # MobileNets number their layers, not their stages
 # What the classes call the choice of their maps, and the size of their images.
@@ -99,6 +100,7 @@ class HostBackbone(BaseModule):
         if output == "maps" and out_indices is None and self._index_name:
             scales = self._scales
             if scales is None:
+                self._features_of(self._make("maps", None))  # says it where that is not the reason
                 raise ValueError(
                     f"{host_class} has no {NUM_SCALES} scales for FPN and UperNet: give "
                     'out_indices, or take it for classification, with output="mean"'
@@ -106,10 +108,11 @@ class HostBackbone(BaseModule):
             out_indices = scales.indices
         # A class gives each map once and in its own order, whatever is asked for.
         wanted = sorted(set(out_indices or ()))
-        repeated = output == "maps" and wanted != list(out_indices or ())
+        given = list(out_indices or ())
+        repeated = output == "maps" and bool(self._index_name) and wanted != given
         self._places = [wanted.index(i) for i in out_indices or ()] if repeated else None
         self.net = self._make(output, wanted if repeated else out_indices)
-        self._measure(self._features_of(self.net))
+        self._measure(self._features_of(self.net), out_indices)
         # Norms of the finer maps, which no file of a classifier has.
         self.fresh: list[str] = []
         if output == "maps" and out_indices:
@@ -168,7 +171,7 @@ class HostBackbone(BaseModule):
                 if any(feature.ndim != 4 for feature in maps) or len(maps) < count:
                     break
                 strides = [self._stride(feature) for feature in maps]
-                if len(set(strides)) == 1:
+                if len(set(strides)) == 1 and count == NUM_SCALES:
                     break  # a plain ViT
                 # the last map of each scale
                 last = {stride: i for i, stride in enumerate(strides)}
@@ -180,13 +183,15 @@ class HostBackbone(BaseModule):
                         tuple(maps[i].shape[1] for i in kept),
                         tuple(strides[i] for i in kept),
                     )
+                    if len(set(strides)) == count and strides[-1] >= COARSEST:
+                        break  # its stages, all of them
         return found
 
     def _stride(self, feature: Tensor) -> int:
         height, rows = self._size[0], feature.shape[2]
         return round(height / rows)
 
-    def _measure(self, features: tuple[Tensor, ...]) -> None:
+    def _measure(self, features: tuple[Tensor, ...], out_indices: Sequence[int] | None) -> None:
         """Set widths and strides, after looking whether the class gives what is asked for."""
         last = features[-1]
         shapes = " and ".join(str(tuple(feature.shape)) for feature in features)
@@ -202,32 +207,45 @@ class HostBackbone(BaseModule):
             )
         self.embed_dim = last.shape[-1] if last.ndim == 3 else last.shape[1]
         maps = [feature for feature in features if feature.ndim == 4]
-        self._own_strides = tuple(self._stride(feature) for feature in maps)
-        self._own_channels = tuple(feature.shape[1] for feature in maps)
-        if self.output == "maps" and list(self._own_strides) != sorted(self._own_strides):
+        self.maps = [(feature.shape[1], self._stride(feature)) for feature in maps]
+        if self._places and self.output == "maps":
+            self.maps = [self.maps[i] for i in self._places]
+        pooled = last.ndim == 4 and self.output == "mean"
+        self.last_shape = tuple(last.shape[:2] if pooled else last.shape)
+        strides = [stride for _, stride in self.maps]
+        fixed = self.output == "maps" and out_indices and not self._index_name
+        if fixed and len(maps) not in (len(out_indices or ()), NUM_SCALES):
             raise ValueError(
-                f"{self.host_class} gives maps of strides {self._own_strides}: FPN and UperNet "
+                f"{self.host_class} gives {len(maps)} maps and has no choice of them, where "
+                f"out_indices={list(out_indices or ())}"
+            )
+        if self.output == "maps" and strides != sorted(strides):
+            raise ValueError(
+                f"{self.host_class} gives maps of strides {strides}: FPN and UperNet "
                 "take the finest first"
             )
 
     @property
+    def _hierarchy(self) -> tuple[tuple[int, int], ...] | None:
+        """Widths and strides of the maps of a hierarchical class, also where it pools them now."""
+        if self.output == "maps":
+            return tuple(self.maps) if len({stride for _, stride in self.maps}) > 1 else None
+        return tuple(zip(*self._scales[1:], strict=True)) if self._scales else None
+
+    @property
     def map_channels(self) -> tuple[int, ...] | None:
-        """Widths of the maps of a hierarchical class, also where it gives a pooled feature now."""
-        if len(set(self._own_strides)) > 1:
-            return self._own_channels
-        return self._scales.channels if self.output != "maps" and self._scales else None
+        """Widths of those maps."""
+        return tuple(width for width, _ in self._hierarchy) if self._hierarchy else None
 
     @property
     def map_strides(self) -> tuple[int, ...] | None:
         """Strides of those maps in pixels."""
-        if len(set(self._own_strides)) > 1:
-            return self._own_strides
-        return self._scales.strides if self.output != "maps" and self._scales else None
+        return tuple(stride for _, stride in self._hierarchy) if self._hierarchy else None
 
     @property
     def patch_size(self) -> int:
         """Stride of the finest map; where there are none that of the first convolution."""
-        strides = self.map_strides or self._own_strides
+        strides = [stride for _, stride in self._hierarchy or self.maps]
         stem = (m.stride[0] for m in self.net.modules() if isinstance(m, nn.Conv2d))
         return int(min(strides) if strides else next(stem, 1))
 

@@ -248,5 +248,5 @@ class CoarsestFirst(nn.Module):
 
 def test_coarsest_first_is_refused():
     MODELS.register_module(name="CoarsestFirst", module=CoarsestFirst, force=True)
-    with pytest.raises(ValueError, match=r"maps of strides \(32, 16, 8, 4\).*the finest first"):
+    with pytest.raises(ValueError, match=r"maps of strides \[32, 16, 8, 4\].*the finest first"):
         HostBackbone("mae_bench.CoarsestFirst", output="maps")

@@ -10,7 +10,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmdet.apis import inference_detector, init_detector
 from mmengine.runner.checkpoint import get_torch_safe_globals
+from mmseg.apis import inference_model, init_model
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -164,6 +166,28 @@ def test_dense_task(run_tool, config, metrics):
     assert ended.code == 0, ended.stderr
     check_run(Path("dense"), metrics)
     check_events(Path("dense"), dict.fromkeys(metrics, 1), {"predictions/sample_0000"})
+    trained = read_record("dense/record.json").metrics
+
+    test = ["--out", "test.json", "--work-dir", "test"]
+    ended = run_tool("test.py", config, "dense/checkpoint.safetensors", *test)
+    assert ended.code == 0, ended.stderr
+    assert read_record("test.json").metrics == pytest.approx(trained, abs=1e-4)
+
+    # The hosts' own inference: of a file and of an array.
+    if config is DETECTION:
+        path = next(Path("data/miniworld/coco/val2017").iterdir())
+        model = init_detector(config, "dense/epoch_1.pth", device="cpu")
+        found = [
+            inference_detector(model, i).pred_instances for i in (str(path), cv2.imread(str(path)))
+        ]
+        assert torch.equal(found[0].scores, found[1].scores) and found[0].masks.shape[0] > 0
+    else:
+        path = next(Path("data/miniworld/ade20k/images/validation").iterdir())
+        model = init_model(config, "dense/epoch_1.pth", device="cpu")
+        found = [
+            inference_model(model, i).pred_sem_seg.data for i in (str(path), cv2.imread(str(path)))
+        ]
+        assert torch.equal(*found) and found[0].shape == (1, *cv2.imread(str(path)).shape[:2])
 
 
 def test_interrupted_run_goes_on_where_it_stopped(run_tool, monkeypatch):
