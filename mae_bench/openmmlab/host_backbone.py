@@ -97,20 +97,24 @@ class HostBackbone(BaseModule):
         side = (given if self._takes & set(SIZES) else None) or SIDE
         self._size = (side, side) if isinstance(side, int) else tuple(side)
 
-        if output == "maps" and out_indices is None and self._index_name:
+        fixed: tuple[int, ...] = ()  # places of the maps that are taken of a class without choice
+        if output == "maps" and out_indices is None:
             scales = self._scales
-            if scales is None:
+            if scales is None and self._index_name:
                 self._features_of(self._make("maps", None))  # says it where that is not the reason
                 raise ValueError(
                     f"{host_class} has no {NUM_SCALES} scales for FPN and UperNet: give "
                     'out_indices, or take it for classification, with output="mean"'
                 )
-            out_indices = scales.indices
+            if scales and self._index_name:
+                out_indices = scales.indices
+            elif scales:
+                fixed = scales.indices
         # A class gives each map once and in its own order, whatever is asked for.
         wanted = sorted(set(out_indices or ()))
-        given = list(out_indices or ())
-        repeated = output == "maps" and bool(self._index_name) and wanted != given
-        self._places = [wanted.index(i) for i in out_indices or ()] if repeated else None
+        asked = list(out_indices or ())
+        repeated = output == "maps" and bool(self._index_name) and wanted != asked
+        self._places = [wanted.index(i) for i in out_indices or ()] if repeated else list(fixed)
         self.net = self._make(output, wanted if repeated else out_indices)
         self._measure(self._features_of(self.net), out_indices)
         # Norms of the finer maps, which no file of a classifier has.
