@@ -15,6 +15,7 @@ from ..files import sha256_of
 THREADS = 16
 CHUNK = 1000
 PATH_SUFFIX = "_path"  # of the keys under which OpenMMLab's data sets name the files of a sample
+PART_KEY = "img_part"  # of an image in an archive: the archive, where in it, and the size
 LABEL_KEY = "gt_label"
 
 _known: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()
@@ -71,15 +72,23 @@ def _digest(dataset: Any) -> str:
     """SHA-256 over the samples of a data set of MMEngine and its annotation file."""
     paths: dict[str, list[str]] = {}
     labels: list[str] = []
+    archives: set[str] = set()
+    sizes: list[str] = []
     for index in range(len(dataset)):
         sample = dataset.get_data_info(index)
         labels.append(str(sample.get(LABEL_KEY)))
+        if part := sample.get(PART_KEY):
+            archives.add(part[0])
+            sizes.append(str(part[2]))
         for key, value in sample.items():
             if key.endswith(PATH_SUFFIX) and isinstance(value, (str, os.PathLike)):
                 paths.setdefault(key, []).append(os.fspath(value))
     digest = hashlib.sha256("\n".join(labels).encode())
     for key in sorted(paths):
         digest.update(f"\n\n{key}\n{files_digest(paths[key])}".encode())
+    if archives:
+        text = "\n".join([*sizes, files_digest(sorted(archives))])
+        digest.update(f"\n\n{PART_KEY}\n{text}".encode())
     annotations = getattr(dataset, "ann_file", None)
     if annotations and isinstance(annotations, str) and os.path.isfile(annotations):
         digest.update(f"\n\n{sha256_of(annotations)}".encode())

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import tarfile
 
 import numpy as np
 import pytest
@@ -13,7 +14,13 @@ from mmseg.datasets import BaseSegDataset
 from PIL import Image
 
 from mae_bench.datasets import identity as module
-from mae_bench.datasets.identity import data_identity, differences, files_digest
+from mae_bench.datasets.identity import (
+    changed_since,
+    data_identity,
+    differences,
+    files_digest,
+)
+from mae_bench.datasets.image_folders import ImageFolders
 from mae_bench.training.seeded import SeededDataset
 
 NAMES = ["cat/0.png", "cat/1.png", "dog/0.png"]
@@ -195,3 +202,23 @@ def test_sizes_are_asked_once_for_each_file(folder, monkeypatch):
     paths = [str(folder / name) for name in NAMES]
     files_digest(paths)
     assert asked == paths
+
+
+def test_an_image_in_an_archive_is_known_by_its_size(folder, tmp_path):
+    def pack(to):
+        (tmp_path / to).mkdir(exist_ok=True)
+        with tarfile.open(tmp_path / to / "noise-train.tar", "w") as tar:
+            for name in ("cat", "dog"):
+                tar.add(folder / name, name)
+        return ImageFolders(data_root=str(tmp_path / to), data_prefix="train", pipeline=[])
+
+    first, copy = pack("first"), pack("copy")
+    assert data_identity(first) == data_identity(copy)
+    rewrite(folder)  # of the same number of blocks: the archive is as large as it was
+    other = pack("other")
+    words = "as many samples (3) but other files, sizes or labels"
+    assert differences(data_identity(first), data_identity(other)) == words
+    assert changed_since(first) == ""
+    with (tmp_path / "first/noise-train.tar").open("ab") as tar:
+        tar.write(bytes(512))
+    assert changed_since(first) == words
