@@ -4,6 +4,7 @@ import unicodedata
 
 import pytest
 
+from mae_bench.checkpoint.loading_report import LoadingReport
 from mae_bench.text import printable
 
 
@@ -27,3 +28,9 @@ def test_no_control_character_is_left():
     controls = [chr(code) for code in range(0x3000) if unicodedata.category(chr(code))[0] == "C"]
     shown = printable("".join(controls))
     assert all(unicodedata.category(char)[0] != "C" or char == "\n" for char in shown)
+
+
+def test_names_of_tensors_move_no_cursor():
+    values = {"loaded": 1, "resized": 0, "dropped": 1, "initialised": 0}
+    report = LoadingReport("a\x1b[2J", ["b"], [], ["c\x1b]0;t\x07"], [], values, notes=["\x1b[31m"])
+    assert "\x1b" not in report.summary() and "\\x1b[2J" in report.summary()

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from ..text import printable
+
 DROPPED = "dropped"
 
 
@@ -82,7 +84,7 @@ class LoadingReport:
             lines.append(f"  dropped: {_grouped(self.dropped)}")
         if self.initialised:
             lines.append(f"  left at initialisation: {_grouped(self.initialised)}")
-        return "\n".join(lines)
+        return printable("\n".join(lines))
 
     def as_dict(self) -> dict[str, Any]:
         """All of it as JSON values, for the record of a run."""

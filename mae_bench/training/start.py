@@ -18,6 +18,7 @@ from ..checkpoint.whole_model import load_model, start_model
 from ..distributed import unwrap
 from ..files import sha256_of
 from ..models import MAE
+from ..text import printable
 from .model_input import follow_input
 
 # Initialisers that read a file: MMEngine's, under either of its names, and ours.
@@ -163,7 +164,8 @@ def _follow(cfg: Config, start: Start) -> None:
     assert start.checkpoint is not None
     notes = follow_input(cfg, start.checkpoint, start.exactly)
     for note in notes:
-        print_log(f"{start.file}: {note}", logger="current", level=logging.WARNING)
+        text = printable(f"{start.file}: {note}")
+        print_log(text, logger="current", level=logging.WARNING)
     start.checkpoint.notes += notes
 
 
