@@ -95,10 +95,11 @@ def test_ten_thousand_steps(tmp_path, tally):
 
 # A record without the import of anything: what is long here is the suite.
 JOB = """
-import json, sys
+import json, os, sys
 record = json.loads(open("record.json").read())
 record |= dict(task=sys.argv[2], initialisation=sys.argv[3], seed=int(sys.argv[4]))
-open(sys.argv[1] + "/record.json", "w").write(json.dumps(record))
+open(sys.argv[1] + "/part", "w").write(json.dumps(record))
+os.replace(sys.argv[1] + "/part", sys.argv[1] + "/record.json")  # whole, as records are
 """
 
 
