@@ -21,8 +21,8 @@ from .one_node_slurm import missing_programs, one_node_slurm
 REPOSITORY = Path(__file__).resolve().parents[2]
 CONFIGS = "configs/cls/vit_mini"
 BATCH = {"train_dataloader.batch_size": 4, "train_dataloader.num_workers": 0}
-SEGMENT = {"train_cfg.max_epochs": 1, **BATCH, "train_dataloader.dataset.indices": 8}
-TINY = {**SEGMENT, "param_scheduler.0.warmup": 0}
+TINY = {"train_cfg.max_epochs": 1, "param_scheduler": [], **BATCH}
+TINY["train_dataloader.dataset.indices"] = 8
 CLASSIFY = {**TINY, "train_dataloader.dataset.ann_file": "meta/train_10.txt"}
 SUITE = {
     "name": "tiny MiniWorld",
@@ -60,7 +60,7 @@ SUITE = {
         },
         "segmentation": {
             "config": "configs/seg/upernet_vit_mini_miniworld.py",
-            "overrides": SEGMENT,
+            "overrides": TINY,
         },
         "robustness": {
             "config": f"{CONFIGS}_robustness_miniworld.py",
