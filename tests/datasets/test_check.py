@@ -86,7 +86,7 @@ def test_pretraining_images_are_looked_at(tmp_path):
     broken_files(tmp_path / "train/a")
     cfg = load_config(
         PRETRAIN,
-        {"train_dataloader.dataset.data_root": str(tmp_path), "train_dataloader.batch_size": 2},
+        {"train_dataloader.dataset.data_root": str(tmp_path), "total_batch_size": 2},
     )
     lines, findings = check_data(cfg)
     assert lines == [f"train_dataloader.dataset: {tmp_path}, 10 images"]
@@ -137,25 +137,25 @@ def test_verdicts_are_remembered_until_a_file_changes(tmp_path, monkeypatch):
     broken_files(tmp_path / "a")
     wanted = [(str(path), "tensor") for path in sorted((tmp_path / "a").iterdir())]
     memory = Memory(tmp_path / "cache/seen.sqlite")
-    fresh = list(look_at_all(wanted, memory))
+    fresh = list(look_at_all(wanted, memory, {}))
     assert [("error" in verdict) for verdict in fresh] == [i in (1, 2, 4) for i in range(10)]
     looked = []
     from mae_bench.datasets import file_checks
 
     look = file_checks.look
     monkeypatch.setattr(file_checks, "look", lambda *a: looked.append(a) or look(*a))
-    again = list(look_at_all(wanted, Memory(tmp_path / "cache/seen.sqlite")))
+    again = list(look_at_all(wanted, Memory(tmp_path / "cache/seen.sqlite"), {}))
     assert [v.keys() for v in again] == [v.keys() for v in fresh]
-    assert sorted(Path(path).stem for path, _ in looked) == ["1", "2", "4"]  # never the broken
+    assert sorted(Path(path).stem for path, *_ in looked) == ["1", "2", "4"]  # never the broken
     looked.clear()
     target = tmp_path / "a/7.jpg"
     status = target.stat()
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
-    list(look_at_all(wanted, Memory(tmp_path / "cache/seen.sqlite")))
-    assert "7" in {Path(path).stem for path, _ in looked}
+    list(look_at_all(wanted, Memory(tmp_path / "cache/seen.sqlite"), {}))
+    assert "7" in {Path(path).stem for path, *_ in looked}
     # another way of reading is another question
     looked.clear()
-    list(look_at_all([(str(target), "array")], Memory(tmp_path / "cache/seen.sqlite")))
+    list(look_at_all([(str(target), "array")], Memory(tmp_path / "cache/seen.sqlite"), {}))
     assert len(looked) == 1
 
 
@@ -165,4 +165,4 @@ def test_a_memory_that_cannot_be_written_is_done_without(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("no folder")
     memory = Memory(tmp_path / "file/seen.sqlite")
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
-    assert list(look_at_all([(str(tmp_path / "a.png"), "array")], memory))[0]["size"] == (4, 4)
+    assert list(look_at_all([(str(tmp_path / "a.png"), "array")], memory, {}))[0]["size"] == (4, 4)
