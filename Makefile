@@ -10,11 +10,21 @@ STAMP := $(VENV)/.installed
 PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 CONSTRAINTS ?= $(firstword $(wildcard constraints/python-$(PYTHON_VERSION).txt) constraints.txt)
 
+# Another build of torch than the tested one, which setuptools is then left to: make env
+# TORCH=2.13.0+cu126 VISION=0.28.0+cu126 INDEX=https://download.pytorch.org/whl/cu126
+# Without them, what is installed already stays.
+GIVEN_TORCH := $(TORCH)
+AGAIN := $(if $(GIVEN_TORCH),$(if $(filter env,$(MAKECMDGOALS)),again))
+installed = $(shell $(BIN)/python -c 'from importlib.metadata import version; \
+	print(version("$(1)"))' 2>/dev/null || sed -n 's/^$(1)==//p' $(CONSTRAINTS))
+TORCH ?= $(call installed,torch)
+VISION ?= $(call installed,torchvision)
+
 # One thread per test process: two processes of many threads each are slower than two of one.
 FAST_TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo mini data pages test test-slow faults test-torch lint clean
+.PHONY: help env demo mini data pages test test-slow faults test-torch test-python lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -22,17 +32,23 @@ help: ## list the targets
 env: $(STAMP) ## create or update the environment
 
 # The stamp is written last, so an interrupted set-up continues at the next call.
-$(STAMP): pyproject.toml $(CONSTRAINTS) mae_bench_mmcv_ops.pth
+$(STAMP): pyproject.toml $(CONSTRAINTS) $(AGAIN)
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 10) <= sys.version_info[:2] < (3, 14) else \
 		"mae_bench needs Python 3.10 to 3.13, and $(PYTHON) is %d.%d: make PYTHON=python3.11 …" \
 		% sys.version_info[:2])'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -c $(CONSTRAINTS) -e ".[dev,slurm]"
+	sed -e 's/^torch==.*/torch==$(TORCH)/' -e 's/^torchvision==.*/torchvision==$(VISION)/' \
+		$(if $(GIVEN_TORCH),-e '/^setuptools==/d') $(CONSTRAINTS) > $(VENV)/constraints.txt
+	$(BIN)/python -m pip install -c $(VENV)/constraints.txt \
+		$(if $(INDEX),--extra-index-url $(INDEX)) -e ".[dev,slurm]"
 	# Both OpenCV packages are pulled in and write the same files. The headless one has to be last:
 	# the other one needs libGL, which servers often lack.
 	$(BIN)/python -m pip install -q --no-deps --force-reinstall -c $(CONSTRAINTS) \
 		opencv-python-headless
 	touch $@
+
+.PHONY: again
+again:
 
 demo: env ## the main job end to end on the small built-in data
 	$(BIN)/python tools/run_suite.py configs/suite/demo.yaml --work-dir work_dirs/demo
@@ -57,16 +73,11 @@ faults: env ## break what can break: kills, full disks, flipped bits, two hosts,
 
 # For example: make test-torch TORCH=2.11.0 VISION=0.26.0
 test-torch: ## the fast tests on another torch: TORCH=2.11.0 VISION=0.26.0
-	@test -n "$(TORCH)" -a -n "$(VISION)" || \
-		{ echo "usage: make test-torch TORCH=2.11.0 VISION=0.26.0"; exit 2; }
-	mkdir -p .venv-torch-$(TORCH)
-	@# setuptools is left to torch, whose releases bound it differently
-	sed -e 's/^torch===.*/torch===$(TORCH)/' -e 's/^torchvision===.*/torchvision===$(VISION)/' \
-		-e '/^setuptools==/d' $(CONSTRAINTS) > .venv-torch-$(TORCH)/wanted.txt
-	@# replaced only when it changed, so that the environment is not installed again each time
-	cmp -s .venv-torch-$(TORCH)/wanted.txt .venv-torch-$(TORCH)/constraints.txt || \
-		cp .venv-torch-$(TORCH)/wanted.txt .venv-torch-$(TORCH)/constraints.txt
-	$(MAKE) test VENV=.venv-torch-$(TORCH) CONSTRAINTS=.venv-torch-$(TORCH)/constraints.txt
+	@test -n "$(GIVEN_TORCH)" || { echo "usage: make test-torch TORCH=2.11.0 VISION=0.26.0"; exit 2; }
+	$(MAKE) test VENV=.venv-torch-$(TORCH)
+
+test-python: ## the fast tests on another Python: PYTHON=python3.13
+	$(MAKE) test VENV=.venv-python-$(PYTHON_VERSION)
 
 lint: env ## style, types and spelling
 	$(BIN)/ruff check .
@@ -75,5 +86,5 @@ lint: env ## style, types and spelling
 	$(BIN)/codespell
 
 clean: ## remove environments, caches and builds; data and work_dirs stay
-	rm -rf .venv .venv-torch-* .pytest_cache .mypy_cache .ruff_cache build dist
+	rm -rf .venv .venv-torch-* .venv-python-* .pytest_cache .mypy_cache .ruff_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

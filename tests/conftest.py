@@ -7,6 +7,8 @@ import torch
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
+import mae_bench  # noqa: F401  before a test imports mmcv's operators
+
 
 @pytest.fixture(autouse=True)
 def no_default_scope():

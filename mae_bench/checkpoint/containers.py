@@ -18,6 +18,10 @@ USUAL = ("model", "state_dict")
 DEPTH = 3  # of entries in entries
 # What entries and prefixes that hold a moving average of the weights are called.
 AVERAGE = re.compile(r"(?<![a-z])(ema|swa|avg|averaged?)(?![a-z])", re.IGNORECASE)
+# What is put before the names in a block that was compiled, sharded or checkpointed by itself.
+WRAPPED_BLOCK = re.compile(
+    r"(?<=\.\d\.|\d\d\.)(?:(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.)+"
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ def entries(
     found = {}
     own = {name: value for name, value in content.items() if isinstance(value, Tensor)}
     if own and all(isinstance(name, str) for name in own):
-        found[key] = own
+        found[key] = {WRAPPED_BLOCK.sub("", name): value for name, value in own.items()}
     inner = {
         name: entries(value, f"{key}.{name}".lstrip("."), depth - 1, together)
         for name, value in content.items()

@@ -79,6 +79,11 @@ def known_checkpoints() -> dict[str, Known]:
     return {name: Known(name, **values) for name, values in entries.items()}
 
 
+def list_checkpoints() -> list[Known]:
+    """All that can be named."""
+    return list(known_checkpoints().values())
+
+
 def known_table() -> str:
     """All of them as a table in Markdown."""
     lines = ["| name | trained | format | size, MB | hash | licence |", "|---|---|---|---|---|---|"]

@@ -11,7 +11,7 @@ from ..files import sha256_of
 from .adapters import ADAPTERS, candidates
 from .adapters.adapter import NORMALIZATIONS, UNKNOWN, Adapter, Imported, Tensors
 from .array_files import load_npz, load_pickled_arrays
-from .containers import choose, is_average
+from .containers import AVERAGE, choose, is_average
 from .format import (
     METADATA_KEY,
     CheckpointMetadata,
@@ -137,8 +137,9 @@ class Checkpoint:
             return self.stated
         if not self.adapter:
             raise ValueError(f"{self.path}: {self.unknown_format()}")
+        imported = self.imported
         try:
-            return describe(self.adapter, self.imported, self._with_beside(unseen))
+            return describe(self.adapter, imported, self._with_beside(unseen))
         except ValueError as error:
             raise ValueError(f"{self.path}: {error}") from None
 
@@ -260,6 +261,9 @@ def read_checkpoint(
     for other in others:
         kind = "an average of the weights (EMA)" if is_average(other, content) else "plain weights"
         notes.append(f"has {kind} too: {other.options}")
+    hidden = [name for name in reading.rest if AVERAGE.search(name)]
+    if hidden and not any(is_average(other, content) for other in others):
+        notes.append(f"left out an average of the weights (EMA) by its name: {hidden[0]}, ...")
     beside = source.beside
     if adapter and adapter.name.startswith("hf_"):
         beside, differing = settings_beside(path)

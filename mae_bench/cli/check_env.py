@@ -15,9 +15,10 @@ STYLES = {"ok": "green", "note": "yellow", "wrong": "bold red"}
 
 
 def tested_versions() -> dict[str, str]:
-    """Versions of the constraints file that belongs to this Python."""
+    """Versions of the checkout's constraints file that belongs to this Python; a wheel has none."""
     own = ROOT / "constraints" / f"python-{sys.version_info[0]}.{sys.version_info[1]}.txt"
-    return read_constraints(own if own.exists() else ROOT / "constraints.txt")
+    file = own if own.exists() else ROOT / "constraints.txt"
+    return read_constraints(file) if file.exists() else {}
 
 
 def main() -> int:

@@ -5,8 +5,15 @@ of a detection detections.json (COCO's result format) with images.json, of a seg
 with classes.txt. An image that cannot be read is named and left out; the exit code is then 1.
 """
 
+from __future__ import annotations
+
 import argparse
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ..evaluation.applied import Prediction
 
 
 def parse_args() -> argparse.Namespace:
@@ -31,6 +38,43 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def predict(
+    config: str | Path,
+    checkpoint: str | Path,
+    images: str | Path | Sequence[str | Path],
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    batch_size: int | None = None,
+    workers: int = 0,
+    device: str | None = None,
+) -> list[Prediction]:
+    """Apply a trained model to images without annotations; each argument is the command's option.
+
+    Args:
+        config: that the model was trained with.
+        checkpoint: of the whole model, as a file or by name.
+        images: files, or folders of them.
+        overrides: ``--cfg-options``, by dotted key.
+        batch_size: images at once; None: as in validation.
+        workers: processes that read images.
+        device: cuda where there is a GPU, else cpu.
+
+    Returns:
+        one for each image, in their order: ``name``, ``path``, and ``sample``, a data sample of
+        the model's library; of an image that cannot be read None, and ``problem`` says why.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: config and checkpoint do not fit.
+    """
+    from ..evaluation import applied
+
+    images = [images] if isinstance(images, (str, Path)) else images
+    found = applied.find_images(images)
+    ready = applied.load_for_prediction(config, checkpoint, dict(overrides or {}), device)
+    return list(applied.predict(ready.model, ready.loader, found, batch_size, workers))
+
+
 def main() -> int:
     """Load, predict, write."""
     args = parse_args()
@@ -38,21 +82,25 @@ def main() -> int:
     from rich.progress import track
 
     from ..datasets.reading import read_image
-    from ..evaluation.applied import find_images, load_for_prediction, predict
+    from ..evaluation import applied as application
     from ..evaluation.prediction_files import WRITERS
     from ..files import write_atomic
     from ..text import printable
     from ..visualize.predictions import draw_beside, found_regions
     from ..visualize.reconstruction_page import encode_png
 
-    images = find_images(args.images)
+    images = application.find_images(args.images)
     out = Path(args.out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out}: is there already; choose another --out (nothing was changed)")
-    applied = load_for_prediction(args.config, args.checkpoint, args.cfg_options, args.device)
+    applied = application.load_for_prediction(
+        args.config, args.checkpoint, args.cfg_options, args.device
+    )
     writer = WRITERS[applied.cfg.default_scope](out, applied.meta)
     problems = []
-    results = predict(applied.model, applied.loader, images, args.batch_size, args.workers)
+    results = application.predict(
+        applied.model, applied.loader, images, args.batch_size, args.workers
+    )
     shown = track(results, total=len(images), console=Console(stderr=True), transient=True)
     for number, found in enumerate(shown, 1):
         if found.sample is None:

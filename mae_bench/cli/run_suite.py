@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ..config.locate import find_config
 from ..config.loggers import LOGGERS_VARIABLE, check_loggers
 from ..files import write_atomic
 from ..results.html_report import write_report
@@ -96,7 +97,9 @@ def main() -> int:
     check_loggers(args.logger)
     if args.logger:
         os.environ[LOGGERS_VARIABLE] = " ".join(args.logger)
-    suite = with_checkpoints(load_suite(args.suite), parse_checkpoints(args.checkpoint))
+    suite = with_checkpoints(
+        load_suite(find_config(args.suite)), parse_checkpoints(args.checkpoint)
+    )
     work_dir = Path(args.work_dir or Path("work_dirs", Path(args.suite).stem))
     plan = plan_jobs(suite, work_dir, args.only, parse_resources(args.resources))
     jobs = plan.jobs

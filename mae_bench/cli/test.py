@@ -7,10 +7,14 @@ one table; interrupted, the same command goes on with what is left.
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mmengine.config import Config
+
+    from ..results.record import Record
 
 
 def parse_args() -> argparse.Namespace:
@@ -61,44 +65,71 @@ def choose_split(cfg: Config, split: str | None) -> None:
         cfg.test_cfg = {"fp16": bool((cfg.get("val_cfg") or {}).get("fp16"))}
 
 
-def main() -> None:
-    """Load the whole model, head included, and test it."""
-    args = parse_args()
+def evaluate(
+    config: str | Path,
+    checkpoint: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    split: str | None = None,
+    out: str | Path | None = None,
+    work_dir: str | Path | None = None,
+    cells: Sequence[Sequence[str]] = (),
+    launcher: str = "none",
+) -> Record | None:
+    """Load the whole model, head included, and test it; each argument is the command's option.
+
+    Args:
+        config: file, or the name of a shipped one (``mae_bench.list_recipes()``).
+        checkpoint: a whole model, as a file or by name; None for a timm model with its own weights.
+        overrides: ``--cfg-options``, by dotted key.
+        split: ``"val"`` or ``"test"``; None: test where the config has one, else val.
+        out: record to write; ``record.json`` in the work directory.
+        work_dir: where logs and pictures go; below ``work_dirs``.
+        cells: (table, row, column) that the run measures.
+        launcher: ``"none"``, ``"pytorch"`` or ``"slurm"``.
+
+    Returns:
+        the record; None in other processes than the first.
+
+    Raises:
+        FileNotFoundError: no such config, checkpoint or data.
+        ValueError: a checkpoint of another model, or another run's record in the way.
+    """
     from mmengine.dist import is_main_process
 
     from ..config.load import load_config
     from ..datasets.set_checks import training_folder
     from ..evaluation.robustness import RobustnessLoop
     from ..results.claim import claim_cells
-    from ..results.record import config_sha256
+    from ..results.record import config_sha256, read_record
     from ..results.robustness_page import print_table
+    from ..run_folder import RECORD_NAME
     from ..training import launch
     from ..training.runner import TrainRunner
     from ..training.settings import default_folder
     from ..training.start import find_own_weights, find_tested
 
-    cfg = load_config(args.config, args.cfg_options)
-    cfg.config_sha256 = config_sha256(args.config, args.cfg_options)
-    cfg.work_dir = args.work_dir or default_folder(
-        args.config, args.cfg_options, args.checkpoint, test=True
-    )
-    cfg.launcher = args.launcher
-    cfg.record_file = args.out
+    options = dict(overrides or {})
+    cfg = load_config(config, options)
+    cfg.config_sha256 = config_sha256(cfg.filename, options)
+    cfg.work_dir = str(work_dir or default_folder(config, options, checkpoint, test=True))
+    cfg.launcher = launcher
+    cfg.record_file = str(out) if out else None
     cfg.training_folder = training_folder(cfg)
-    choose_split(cfg, args.split)
+    choose_split(cfg, split)
     # A test has nothing to train with, even where it is the test of a training config.
     for key in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"):
         cfg[key] = None
     for key in ("val_dataloader", "val_cfg", "val_evaluator"):
         cfg[key] = None
-    if args.checkpoint is None and not cfg.model.get("pretrained"):
+    if checkpoint is None and not cfg.model.get("pretrained"):
         raise ValueError(
             "CHECKPOINT is missing; only a timm model has weights of its own, with --cfg-options "
             "model.pretrained=True"
         )
-    cfg.cells = claim_cells(args.cell, cfg)
+    cfg.cells = claim_cells(cells, cfg)
     launch.check_data_folders(cfg, ("test",))
-    start = find_tested(cfg, args.checkpoint) if args.checkpoint else find_own_weights(cfg)
+    start = find_tested(cfg, checkpoint) if checkpoint else find_own_weights(cfg)
     if start and start.checkpoint and start.checkpoint.stated:
         cfg.trained_classes = start.checkpoint.stated.classes
     launch.check_record_file(cfg, start.sha256 if start else None)
@@ -111,6 +142,15 @@ def main() -> None:
         else:  # timm may have fetched them while it built the model
             runner.start = find_own_weights(cfg)
         metrics = runner.test()
-    if isinstance(runner.test_loop, RobustnessLoop) and is_main_process():
+    if not is_main_process():
+        return None
+    if isinstance(runner.test_loop, RobustnessLoop):
         loop = runner.test_loop
         print_table(metrics, loop.data_counts, runner.cfg.get("cells") or [], loop.dataset.missing)
+    return read_record(cfg.record_file or Path(cfg.work_dir, RECORD_NAME))
+
+
+def main() -> None:
+    """Test with the options of the command line."""
+    args = vars(parse_args())
+    evaluate(args.pop("config"), overrides=args.pop("cfg_options"), cells=args.pop("cell"), **args)

@@ -17,6 +17,7 @@ from .consistency import check_consistency
 from .derive import derive
 from .host_classes import wrap_backbone
 from .keys import set_at, walk
+from .locate import find_config
 from .old_names import hint_for_old_name
 
 REQUIRED_KEYS = ("model", "default_scope")
@@ -29,7 +30,7 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Co
     are gone.
 
     Args:
-        path: config file in MMEngine's pure-Python style.
+        path: config file in MMEngine's pure-Python style; ``configs/...`` may be a shipped one.
         overrides: dotted key -> value.
 
     Returns:
@@ -41,7 +42,7 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Co
             reads an override (``apply.py``); values contradict each other (``consistency.py``); or
             the folder of ``own_data`` is not understood (``datasets/own_data.py``).
     """
-    path = Path(path)
+    path = find_config(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such config file{hint_for_old_name(path)}")
     try:

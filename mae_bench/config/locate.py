@@ -6,18 +6,18 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def shipped_configs() -> Path:
-    """The folder ``configs``: beside the package in a checkout, in ``.mim`` of an installed one.
+    """The folder ``configs``: beside the package in a checkout, in it where it is installed.
 
     Raises:
         FileNotFoundError: neither is there.
     """
-    for folder in (_PACKAGE.parent / "configs", _PACKAGE / ".mim" / "configs"):
+    for folder in (_PACKAGE.parent / "configs", _PACKAGE / "configs"):
         if (folder / "suite").is_dir():
             return folder
-    raise FileNotFoundError(f"{_PACKAGE}: no folder 'configs' beside it, and none in .mim")
+    raise FileNotFoundError(f"{_PACKAGE}: no folder 'configs' beside it, and none in it")
 
 
-def find_config(name: str) -> Path:
+def find_config(name: str | Path) -> Path:
     """A config by its name in the current folder, or else among the shipped ones."""
     path = Path(name)
     if not path.is_file() and path.parts[:1] == ("configs",):
@@ -25,3 +25,11 @@ def find_config(name: str) -> Path:
         if shipped.is_file():
             return shipped
     return path
+
+
+def list_recipes() -> list[str]:
+    """The shipped configs by the names that commands take, as ``configs/cls/....py``."""
+    folder = shipped_configs()
+    return sorted(
+        f"configs/{path.relative_to(folder).as_posix()}" for path in folder.glob("*/*.py")
+    )

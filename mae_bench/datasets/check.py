@@ -84,7 +84,7 @@ def _build(config: Mapping[str, Any], where: str, findings: Findings) -> Any:
     root = Path(_innermost_config(config).get("data_root") or ".")
     if not root.is_dir():
         fix = (
-            "run `make data`"
+            "run `make data`, or `mae-bench make_miniworld`"
             if OWN_DATA in str(root)
             else f"put or link the data there, or correct {where}.data_root"
         )

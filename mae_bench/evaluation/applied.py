@@ -1,5 +1,6 @@
 """A trained model on images without annotations."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +10,14 @@ import torch
 from mmcv.transforms import Compose
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
+from mmengine.logging import print_log
 from mmengine.registry import DATASETS, FUNCTIONS, MODELS, init_default_scope
 from torch.utils.data import DataLoader, Dataset
 
 from ..checkpoint.reader import read_checkpoint
 from ..checkpoint.whole_model import load_model
 from ..config.load import load_config
+from ..config.model_input import follow_input
 from ..datasets.folders import list_images
 from ..datasets.reading import BrokenImage
 
@@ -100,7 +103,8 @@ def load_for_prediction(
 ) -> Applied:
     """Build the model of a config and load a checkpoint into it, heads included.
 
-    The names of the classes are those in the checkpoint, else those of the config.
+    The names of the classes are those in the checkpoint, else those of the config. Images are
+    normalised as the checkpoint states, see ``follow_input``.
 
     Raises:
         FileNotFoundError: no such file.
@@ -124,6 +128,8 @@ def load_for_prediction(
     meta["classes"] = classes or meta.get("classes")
     if not meta["classes"]:
         raise ValueError(f"{config}: names no classes: set metainfo.classes of the data set")
+    for note in follow_input(cfg, read, tested=True):
+        print_log(f"{checkpoint}: {note}", logger="current", level=logging.WARNING)
     model = MODELS.build(cfg.model)
     load_model(model, read)
     model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))

@@ -7,9 +7,8 @@ compiled extension first; where it is absent or does not load, a stand-in takes 
 * ``nms``, ``roi_align_forward`` and ``roi_align_backward`` run on torchvision's operators;
 * every other operator raises an error that names it and says how to get it.
 
-It has to be in place before anything imports ``mmcv.ops``, also in programs and worker processes
-that never import ``mae_bench``. The installed package therefore ships a ``.pth`` file that imports
-this module when the interpreter starts, so nothing heavy may be imported at the top.
+It has to be in place before anything imports ``mmcv.ops``: ``import mae_bench`` sees to that, so
+nothing heavy may be imported at the top.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ from __future__ import annotations
 import sys
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import TYPE_CHECKING
 
-TYPE_CHECKING = False  # ``typing`` is not imported, to keep interpreter start-up fast
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import NoReturn
@@ -219,7 +218,7 @@ class _ExtensionLoader:
 
 
 def _spec(loader: _ExtensionLoader) -> ModuleSpec:
-    # The loader is one by its methods; the base class would cost an import at every start.
+    # The loader is one by its methods; the base class would cost an import.
     return ModuleSpec(EXTENSION, loader)  # type: ignore[arg-type]
 
 

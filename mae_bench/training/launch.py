@@ -175,7 +175,9 @@ def check_data_folders(cfg: Config, parts: Sequence[str] = ("train", "val")) -> 
             dataset = dataset["dataset"]
         root = dataset.get("data_root")
         if root and not Path(root).is_dir():
-            fix = "run `make data`" if "miniworld" in str(root) else "put or link the data there"
+            fix = "put or link the data there"
+            if "miniworld" in str(root):
+                fix = "run `make data`, or `mae-bench make_miniworld`"
             raise FileNotFoundError(f"{root}: no such folder ({loader}.dataset.data_root): {fix}")
         roots |= {Path(root)} if root else set()
     for folder in sorted(roots):

@@ -15,11 +15,11 @@ from ..checkpoint.locate_checkpoint import cached_timm
 from ..checkpoint.reader import Checkpoint, read_checkpoint
 from ..checkpoint.transfer import load_backbone
 from ..checkpoint.whole_model import load_model, start_model
+from ..config.model_input import follow_input
 from ..distributed import unwrap
 from ..files import sha256_of
 from ..models import MAE
 from ..text import printable
-from .model_input import follow_input
 
 # Initialisers that read a file: MMEngine's, under either of its names, and ours.
 FROM_FILE = ("Pretrained", "PretrainedInit", "PretrainedBackbone", "PretrainedAutoencoder")

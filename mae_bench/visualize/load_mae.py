@@ -11,6 +11,7 @@ from ..checkpoint.metadata import Unseen
 from ..checkpoint.reader import read_checkpoint
 from ..checkpoint.whole_model import load_model
 from ..config.load import load_config
+from ..config.model_input import follow_input
 from ..models.mae import MAE
 from ..registry import MODELS
 
@@ -43,6 +44,7 @@ def load_mae(path: str | Path, config: str | Path | None = None) -> tuple[MAE, i
         model = _paper_model(path, tensors, metadata)
     else:
         cfg = load_config(config)
+        follow_input(cfg, checkpoint, tested=True)
         init_default_scope(cfg.default_scope)
         model = MODELS.build(cfg.model)
         if not isinstance(model, MAE):

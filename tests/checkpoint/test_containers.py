@@ -105,6 +105,21 @@ def test_average_beside_the_weights_is_named_and_taken_on_demand(tmp_path):
         check_loads(path, plain)
     )
     check_loads(path, average, prefix="ema_model")
+    # Names without dots, as of latent diffusion's average: not read, but said.
+    flat = {f"model_ema.{name.replace('.', '')}": value for name, value in average.items()}
+    path = saved(tmp_path / "c.pth", {"state_dict": prefixed("model.", plain) | flat})
+    (note,) = [note for note in check_loads(path, plain) if "EMA" in note]
+    assert note.startswith("left out an average of the weights (EMA) by its name: model_ema.")
+
+
+@pytest.mark.parametrize(
+    "wrapper", ["_orig_mod.", "_fsdp_wrapped_module._checkpoint_wrapped_module."]
+)
+def test_wrappers_of_single_blocks_are_taken_off(tmp_path, wrapper):
+    tensors = backbone_tensors()
+    wrapped = {name.replace("blocks.1.", f"blocks.1.{wrapper}"): v for name, v in tensors.items()}
+    assert any(wrapper in name for name in wrapped)
+    check_loads(saved(tmp_path / "c.pth", {"model": prefixed("module.", wrapped)}), tensors)
 
 
 def test_several_models_are_not_guessed_between(tmp_path):

@@ -15,6 +15,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 
 from ...checkpoint.format import METADATA_KEY, CheckpointMetadata
 from ...checkpoint.whole_model import export_model
+from ...config.model_input import channel_order
 from ...datasets.identity import changed_since, data_identity
 from ...datasets.one_set import class_names, innermost
 from ...distributed import unwrap
@@ -30,7 +31,6 @@ from ...run_folder import (
     RECORD_NAME,
     exported_checkpoints,
 )
-from ..model_input import channel_order
 from ..start import Start
 from .ema import measured_weights
 

@@ -6,8 +6,8 @@ from mmengine.config import Config
 
 from mae_bench.checkpoint.format import CheckpointMetadata, save_checkpoint
 from mae_bench.checkpoint.reader import read_checkpoint
+from mae_bench.config.model_input import channel_order, follow_input
 from mae_bench.datasets.loading import LoadImageTensor, TensorToArray
-from mae_bench.training.model_input import channel_order, follow_input
 
 IMAGENET = dict(mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375])
 HALF = dict(mean=[127.5] * 3, std=[127.5] * 3)
