@@ -112,12 +112,6 @@ def find_known(checkpoint: str) -> Known | None:
     return known.get(checkpoint)
 
 
-def local_file(checkpoint: str) -> Path:
-    """Where the file of a checkpoint lies or would lie, given as a path or by name."""
-    known = find_known(checkpoint)
-    return known.file if known else Path(checkpoint)
-
-
 def describe_missing(checkpoint: str) -> str:
     """What is not there, and for a name how large it is and where to get it."""
     known = find_known(checkpoint)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .hf_folder import CONFIG, PREPROCESSOR, WEIGHTS, weights_in
-from .known import Known, fetch_known, find_known, identify
+from .known import Known, describe_missing, fetch_known, find_known, identify
 from .metadata import Unseen
 
 HUB, TIMM = "hf-hub:", "timm:"
@@ -32,12 +32,13 @@ class Source:
     beside: Unseen = field(default_factory=Unseen)
 
 
-def locate(checkpoint: str | Path) -> Source:
+def locate(checkpoint: str | Path, offline: bool = False) -> Source:
     """Find a checkpoint, and fetch it where it has a name and is not there.
 
     Args:
         checkpoint: a file, a folder of Hugging Face, a name of ``known_checkpoints.yaml``,
             ``hf-hub:OWNER/NAME[@REVISION]`` or ``timm:NAME``.
+        offline: take what was fetched before, and no more.
 
     Raises:
         FileNotFoundError: no such file, or it cannot be had.
@@ -45,10 +46,12 @@ def locate(checkpoint: str | Path) -> Source:
     """
     name = str(checkpoint)
     if name.startswith(HUB):
-        return _from_hub(name, name.removeprefix(HUB))
+        return _from_hub(name, name.removeprefix(HUB), offline)
     if name.startswith(TIMM):
-        return _from_timm(name, name.removeprefix(TIMM))
+        return _from_timm(name, name.removeprefix(TIMM), offline)
     if known := find_known(name):
+        if offline and not known.file.is_file():
+            raise FileNotFoundError(describe_missing(name))
         return Source(fetch_known(known), known)
     path = Path(checkpoint).expanduser()
     if "://" in name:
@@ -59,14 +62,31 @@ def locate(checkpoint: str | Path) -> Source:
     return Source(path, identify(path) if path.is_file() else None)
 
 
-def _from_hub(name: str, place: str) -> Source:
+def find_here(checkpoint: str) -> Path | None:
+    """The file of a checkpoint that is on this machine; None where it is not.
+
+    Raises:
+        ValueError: no such name, or a file that is not what its name says.
+    """
+    try:
+        return locate(checkpoint, offline=True).path
+    except FileNotFoundError:
+        return None
+
+
+def can_be_fetched(checkpoint: str) -> bool:
+    """Whether a checkpoint is a name, under which it can be had from a network."""
+    return checkpoint.startswith((HUB, TIMM)) or find_known(checkpoint) is not None
+
+
+def _from_hub(name: str, place: str, cached: bool = False) -> Source:
     """A repository of the Hugging Face hub, by its own library and from its cache."""
     repository, _, revision = place.partition("@")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
         raise ValueError(f"{name}: is not {HUB}OWNER/NAME, or {HUB}OWNER/NAME@REVISION")
-    path = _fetch(name, repository, revision or None, WEIGHTS)
+    path = _fetch(name, repository, revision or None, WEIGHTS, cached=cached)
     for beside in (CONFIG, PREPROCESSOR):
-        _fetch(name, repository, path.parent.name, (beside,), needed=False)
+        _fetch(name, repository, path.parent.name, (beside,), needed=False, cached=cached)
     return Source(path, revision=path.parent.name)
 
 

@@ -101,7 +101,10 @@ def main() -> int:
         load_suite(find_config(args.suite)), parse_checkpoints(args.checkpoint)
     )
     work_dir = Path(args.work_dir or Path("work_dirs", Path(args.suite).stem))
-    plan = plan_jobs(suite, work_dir, args.only, parse_resources(args.resources))
+    resources = parse_resources(args.resources)
+    plan = plan_jobs(suite, work_dir, args.only, resources)
+    if not args.dry_run and fetch(plan, console):
+        plan = plan_jobs(suite, work_dir, args.only, resources)
     jobs = plan.jobs
     if plan.missing:
         list_missing(plan)
@@ -211,6 +214,21 @@ def prepare_data(suite: Suite) -> None:
         from ..datasets.miniworld.world import build
 
         build()
+
+
+def fetch(plan: Plan, console: PlainConsole) -> int:
+    """Fetch the checkpoints that have a name and are not there, and say how many came."""
+    from ..checkpoint.locate_checkpoint import can_be_fetched, locate
+
+    names = [name for name in plan.absent if can_be_fetched(name)]
+    for number, name in enumerate(names):
+        console.print(f"fetching {name}")
+        try:
+            locate(name)
+        except FileNotFoundError as error:  # no network: all that is missing is listed below
+            print(printable(str(error)), file=sys.stderr)
+            return number
+    return len(names)
 
 
 def list_missing(plan: Plan) -> None:

@@ -32,11 +32,13 @@ KEPT_EPOCHS = "kept_epochs"  # argument of ExportCheckpoint
 class Plan:
     """Jobs, each after those it needs, and what is missing on disk.
 
-    `missing` maps a file or a config to the cells that want it.
+    `missing` maps a file or a config to the cells that want it; `absent` are the checkpoints among
+    them, as they were named.
     """
 
     jobs: list[Job]
     missing: dict[str, list[str]] = field(default_factory=dict)
+    absent: list[str] = field(default_factory=list)
 
 
 def plan_jobs(
@@ -83,6 +85,8 @@ class _Planner:
         self.resources = resources
         self.jobs: dict[str, Job] = {}
         self.missing: dict[str, list[str]] = {}
+        self.files: dict[str, Path | None] = {}  # of checkpoints, by the names they are given
+        self.absent: list[str] = []  # names of those that are not here
 
     def plan(self, only: str | None) -> Plan:
         wanted = 0
@@ -95,7 +99,7 @@ class _Planner:
                     self.add_cell(_Place(table, cell, seed, kept))
         if not wanted:
             raise ValueError(f"{self.suite.file}: no cell to measure is named by --only {only!r}")
-        return Plan(self.ordered(), self.missing)
+        return Plan(self.ordered(), self.missing, list(dict.fromkeys(self.absent)))
 
     def ordered(self) -> list[Job]:
         """All of the first seed, then all of the second, but a job's needs always before it."""
@@ -187,13 +191,16 @@ class _Planner:
 
     def file(self, place: "_Place") -> Path:
         """The checkpoint file of a start; one that is not there is noted as missing."""
-        from ..checkpoint.known import describe_missing, local_file
-
         named = str(place.start.checkpoint)
-        path = local_file(named)
-        if not path.is_file():
+        if named not in self.files:
+            self.files[named] = Path(named) if Path(named).is_file() else _find(named)
+        path = self.files[named]
+        if path is None:
+            from ..checkpoint.known import describe_missing
+
             self.note_missing(describe_missing(named), place)
-        return path
+            self.absent.append(named)
+        return path or Path(named)
 
     def note_missing(self, what: str, place: "_Place") -> None:
         cells = self.missing.setdefault(what, [])
@@ -354,6 +361,12 @@ def _kept_epochs(table: Table, cells: Iterable[Cell]) -> dict[str, list[int]]:
         if start.pretrain and start.epoch is not None:
             found.setdefault(_maker(start), set()).add(start.epoch)
     return {maker: sorted(epochs) for maker, epochs in found.items()}
+
+
+def _find(checkpoint: str) -> Path | None:
+    from ..checkpoint.locate_checkpoint import find_here  # imports torch
+
+    return find_here(checkpoint)
 
 
 def _command(name: str) -> list[str]:

@@ -22,8 +22,11 @@ from mae_bench.checkpoint.known import (
     known_checkpoints,
     known_table,
 )
-from mae_bench.checkpoint.locate_checkpoint import push
+from mae_bench.checkpoint.locate_checkpoint import find_here, push
 from mae_bench.checkpoint.reader import read_checkpoint
+from mae_bench.cli.run_suite import fetch
+from mae_bench.suite.plan import Plan
+from mae_bench.text import PlainConsole
 
 from .test_adapters_files import foreign_tensors
 from .web import COMMIT, serve
@@ -217,6 +220,32 @@ def test_hub_gives_weights_with_what_lies_beside(web):
     web.asked.clear()
     assert read_checkpoint(f"hf-hub:somebody/vit@{COMMIT}").sha256 == read.sha256
     assert not [one for one in web.asked if one[0] == "GET"]
+
+
+def test_a_suite_finds_what_is_here_and_fetches_the_rest(mae, web, monkeypatch, tmp_path):
+    entry, _ = mae
+    monkeypatch.setattr(known, "known_checkpoints", lambda: {entry.name: entry})
+    web.repositories["somebody/vit"] = hub_files("hf_vit")
+    names = [entry.name, "hf-hub:somebody/vit", "gone.pth"]
+    assert [find_here(name) for name in names] == [None] * 3 and not web.asked
+    said = PlainConsole(file=io.StringIO())
+    assert fetch(Plan([], absent=names), said) == 2
+    assert said.file.getvalue().split() == ["fetching", names[0], "fetching", names[1]]
+    web.asked.clear()
+    found = [find_here(name) for name in names]
+    assert found[0] == entry.file and found[1].name == "pytorch_model.bin" and found[2] is None
+    assert find_here(found[1].parent) == found[1]  # a folder of Hugging Face
+    assert not web.asked
+    entry.file.write_bytes(b"another")
+    with pytest.raises(ValueError, match="is not mae:vit_base, whose hash begins with md5:"):
+        find_here(entry.name)
+
+
+def test_a_suite_without_a_network_lists_what_is_missing(monkeypatch, tmp_path, capfd):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert fetch(Plan([], absent=["mae:vit_base", "mae:vit_large"]), PlainConsole()) == 0
+    assert "mae_pretrain_vit_base.pth: not there, and it cannot be had" in capfd.readouterr().err
 
 
 def test_hub_without_the_file_or_the_repository(web):

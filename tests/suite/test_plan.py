@@ -130,6 +130,17 @@ def test_everything_that_is_missing_is_listed(workplace):
     file = "checkpoints/mae_pretrain_vit_base.pth (mae:vit_base, about 343 MB, from https://dl.fb"
     assert known[0].startswith(file)
     assert "mae:vit_base" in next(job for job in plan.jobs if "/b/" in job.name).command
+    assert plan.absent == ["gone.pth", "mae:vit_base"]
+
+
+def test_a_folder_of_hugging_face_is_a_start(workplace):
+    del workplace.suite["baseline"]
+    Path("hf").mkdir()
+    Path("hf/model.safetensors").write_bytes(b"weights")
+    workplace.suite["rows"] = {"a": {"start": {"checkpoint": "hf"}}}
+    plan = plan_jobs(load_suite(workplace.write()), "work")
+    assert not plan.missing
+    assert "hf" in next(job for job in plan.jobs if "/a/" in job.name).command
 
 
 def test_a_kept_epoch_is_a_start(workplace):
