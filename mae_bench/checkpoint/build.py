@@ -45,8 +45,8 @@ def build_backbone(
     read = read_checkpoint(checkpoint, key, prefix)
     # The architecture does not depend on the statistics, which may be unknown.
     channels = visible_architecture(read.imported.tensors).get("in_channels", 3)
-    assumed = dict(mean=[0.0] * channels, std=[1.0] * channels)
-    metadata = read.describe(Unseen(num_heads=num_heads, **assumed))
+    unseen = Unseen(num_heads=num_heads, mean=[0.0] * channels, std=[1.0] * channels)
+    metadata = read.describe(unseen)
     backbone = VisionTransformer(
         **{**metadata.architecture, "img_size": metadata.img_size, "output": output, **changes}
     )

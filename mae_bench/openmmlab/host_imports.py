@@ -37,7 +37,7 @@ class _MultimodalFinder:
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> None:
         if fullname == "mmpretrain.models" and (transformers_line() or 0) >= TOO_NEW:
-            import_module("mmpretrain.utils.dependency").WITH_MULTIMODAL = False
+            vars(import_module("mmpretrain.utils.dependency"))["WITH_MULTIMODAL"] = False
 
 
 if not any(isinstance(finder, _MultimodalFinder) for finder in sys.meta_path):
