@@ -10,7 +10,7 @@ from mae_bench.config.load import load_config
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
-@pytest.mark.parametrize("name", ["det/mask_rcnn_vit_mini", "seg/upernet_vit_mini"])
+@pytest.mark.parametrize("name", ["cls/vit_mini_finetune"])
 def test_a_config_without_a_test_set_is_validated(name):
     cfg = load_config(CONFIGS / f"{name}_miniworld.py")
     choose_split(cfg, None)
