@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
@@ -14,6 +15,13 @@ import mae_bench  # noqa: F401  before a test imports mmcv's operators
 def no_default_scope():
     """A Runner leaves MMEngine's default scope set, and names would resolve there from then on."""
     DefaultScope._instance_dict.clear()
+
+
+@pytest.fixture(autouse=True)
+def no_logger_of_another_test():
+    """A Runner leaves its logger, which would write to the output of a test that is over."""
+    yield
+    MMLogger._instance_dict.clear()
 
 
 def _randomise(module: nn.Module, seed: int = 0) -> nn.Module:

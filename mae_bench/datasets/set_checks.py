@@ -34,7 +34,7 @@ def check_sets(
         own = Findings()
         check_host(inner, own)
         own.add(getattr(inner, "findings", Findings()))
-        _check_length(cfg, loader, dataset, world_size, own)
+        own.add(check_length(cfg, loader, dataset, world_size))
         _check_heads(cfg, inner, own)
         if not every_file:
             look_at_some(cfg, loader, inner, own)
@@ -44,9 +44,9 @@ def check_sets(
     return findings
 
 
-def _check_length(
-    cfg: Config, loader: str, dataset: Any, world_size: int, findings: Findings
-) -> None:
+def check_length(cfg: Config, loader: str, dataset: Any, world_size: int) -> Findings:
+    """Find a set without images, or with fewer than a step needs where the rest is dropped."""
+    findings = Findings()
     count, config = len(dataset), cfg.get(loader) or {}
     parts = (cfg.get("optim_wrapper") or {}).get("accumulative_counts", 1)
     stated = cfg.get("total_batch_size")
@@ -59,6 +59,7 @@ def _check_length(
             f"{count} images are fewer than a batch of {batch}, and drop_last is set: set "
             + (f"total_batch_size={count}" if stated else smaller)
         )
+    return findings
 
 
 def _heads(node: Any, key: str) -> Iterator[tuple[str, int]]:

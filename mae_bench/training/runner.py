@@ -13,6 +13,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ..config.keys import BATCH_KEY
+from ..datasets.one_set import TRAIN
+from ..datasets.set_checks import check_length
 from .hooks import ExportCheckpoint, WriteRecord
 from .hooks.check_sets import CheckSets
 from .loader_workers import guard, named_failures
@@ -122,11 +124,13 @@ class TrainRunner(Runner):
         """Build the loop.
 
         Raises:
-            ValueError: one to which each part of a step's batch is an iteration.
+            ValueError: one to which each part of a step's batch is an iteration; or there are fewer
+                images than a step needs, of which a schedule would only say that it has no end.
         """
         built = super().build_train_loop(loop)
-        held = self.cfg.get(BATCH_KEY) and self.step_batch and self.step_batch.accumulation > 1
-        if held and not hasattr(built, "accumulation"):
+        if hasattr(built, "accumulation"):
+            check_length(self.cfg, TRAIN, built.dataloader.dataset, self.world_size).refuse(TRAIN)
+        elif self.cfg.get(BATCH_KEY) and self.step_batch and self.step_batch.accumulation > 1:
             raise ValueError(
                 f"train_cfg: {type(built).__name__} counts the parts of a batch as iterations; use "
                 f"ResumableEpochLoop or ResumableIterLoop, or {BATCH_KEY}=None"

@@ -212,11 +212,14 @@ def test_size_of_the_annotations(tmp_path, slope):
 def test_a_file_in_an_archive(tmp_path, slope, loader):
     Image.fromarray(slope).save(tmp_path / "a.png")
     content = (tmp_path / "a.png").read_bytes()
-    from_bytes = loader()(dict(img_path="a.tar/a.png", img_bytes=content))["img"]
+    archive = tmp_path / "a.tar"
+    archive.write_bytes(b"before" + content + b"after")
+    part = (str(archive), len(b"before"), len(content))
+    from_archive = loader()(dict(img_path="a.tar/a.png", img_part=part))["img"]
     from_file = loader()(dict(img_path=str(tmp_path / "a.png")))["img"]
-    assert np.array_equal(np.asarray(from_bytes), np.asarray(from_file))
+    assert np.array_equal(np.asarray(from_archive), np.asarray(from_file))
     with pytest.raises(BrokenImage, match=r"a.tar/a.png: cannot be decoded"):
-        loader()(dict(img_path="a.tar/a.png", img_bytes=content[:-20]))
+        loader()(dict(img_path="a.tar/a.png", img_part=(*part[:2], len(content) - 20)))
 
 
 @pytest.mark.parametrize("name", ["._a.jpg", "a.txt", "a", ".jpg", "x/.a.png"])

@@ -95,7 +95,7 @@ def metadata(**changes):
         (metadata(data=None), "pre-trained on unrecorded data, published ImageNet-1K"),
         (metadata(nothing=True), "what it started from does not say how it was made"),
         (
-            metadata(guessed=True),
+            metadata(guessed="mae"),
             "from a file that is taken for mae by the names of its tensors",
         ),
     ],

@@ -90,6 +90,7 @@ def train(cfg: Config, checkpoint: str | None) -> Record:
     for part in ("model", "train_dataloader", "val_dataloader"):
         shrink(cfg[part])
     cfg.work_dir = "work"
+    cfg.total_batch_size = None
     cfg.train_dataloader.dataset.indices = 4
     cfg.train_cfg.max_epochs = 1
     cfg.param_scheduler[0].update(warmup=0.5)

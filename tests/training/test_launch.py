@@ -10,7 +10,6 @@ from torch.utils.data import DataLoader
 
 from mae_bench.config.load import load_config
 from mae_bench.datasets import set_checks
-from mae_bench.datasets.findings import Findings
 from mae_bench.files import write_json_atomic
 from mae_bench.training import Bfloat16OptimWrapper, launch
 from mae_bench.training.hooks import WeightAverage
@@ -200,6 +199,5 @@ def test_data_folder_inside_a_wrapper(tmp_path):
 def test_fewer_images_than_the_batch_of_a_step(options, fix):
     """Else an epoch has no step, and the run trains nothing."""
     cfg = load_config(FINETUNE, {**options, "train_dataloader.drop_last": True})
-    findings = Findings()
-    set_checks._check_length(cfg, "train_dataloader", range(20), 1, findings)
+    findings = set_checks.check_length(cfg, "train_dataloader", range(20), 1)
     assert [bool(re.search(fix, problem)) for problem in findings.problems] == [True]

@@ -49,7 +49,7 @@ def test_what_changes_no_result_may_change(overrides):
         (
             {"model.backbone.arch.depth": 2, "randomness.seed": 1, "model.head.cal_acc": True,
              "train_dataloader.batch_size": 1, "auto_scale_lr.enable": False},
-            "; and 2 more. choose another",
+            "; and 3 more. choose another",
         ),
         ({"train_cfg.max_epochs": 61}, "is 61 and was 60. --extend takes another length, choose"),
         (

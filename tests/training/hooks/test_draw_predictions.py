@@ -79,6 +79,8 @@ def make_runner(tmp_path, done=10, total=10):
         max_iters=total,
         val_dataloader=loader,
         test_dataloader=loader,
+        visualizer=SimpleNamespace(_vis_backends={}),
+        logger=None,  # a drawing that fails would be logged
     )
 
 
