@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from mae_bench.cli import run_suite
 from mae_bench.results.record import read_record
 from mae_bench.results.table import Resources
 from mae_bench.results.table_file import load_suite
@@ -284,9 +285,10 @@ def test_jobs_of_two_processes(workplace):
         (["--executor", "slurm", "--slurm", "gpus_per_node=8"], "give --resources gpus=N"),
     ],
 )
-def test_wrong_resources(workplace, options, message):
-    ended = subprocess.run(command_line(workplace, *options), capture_output=True, text=True)
-    assert ended.returncode and message in ended.stderr
+def test_wrong_resources(workplace, monkeypatch, options, message):
+    monkeypatch.setattr(sys, "argv", command_line(workplace, *options)[1:])
+    with pytest.raises(ValueError, match=message):
+        run_suite.main()
     assert not Path("work").exists()
 
 

@@ -209,6 +209,8 @@ PUBLISHED = sorted(
     for path in (REPOSITORY / "configs/suite").glob("*.yaml")
     if path.stem not in ("common", "ablation", "papers_with_code")  # measure nothing
 )
+# entries, and runs for each: MAE A.3's 108, and the sizes that the other two files state
+SEARCHES = {"table4_search": (8, 108), "table5_search": (8, 30), "table6_search": (20, 36)}
 
 
 @pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
@@ -221,12 +223,7 @@ def test_every_shipped_suite_is_planned_and_says_what_is_missing(path, monkeypat
     made = {cell.place for t in suite.tables for cell in t.cells.values() if cell.task}
     assert claimed == made
     assert not [file for file in plan.missing if file.startswith("configs")]
-
-
-def test_the_searches_have_the_size_they_say(monkeypatch):
-    monkeypatch.chdir(REPOSITORY)
-    for name, entries, size in (("table4", 8, 108), ("table5", 8, 30), ("table6", 20, 36)):
-        jobs = plan_jobs(load_suite(f"configs/suite/{name}_search.yaml"), "work").jobs
-        trained = [job for job in jobs if "--checkpoint" in job.command]
-        assert len(trained) == entries * size, name
-        assert len([job for job in jobs if job.config_sha256 is None]) == entries
+    if path.stem in SEARCHES:
+        entries, size = SEARCHES[path.stem]
+        assert len([job for job in plan.jobs if "--checkpoint" in job.command]) == entries * size
+        assert len([job for job in plan.jobs if job.config_sha256 is None]) == entries

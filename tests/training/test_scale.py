@@ -85,7 +85,10 @@ def test_a_stated_batch_is_held(train):
 
 
 @pytest.mark.parametrize("sampler", [DefaultSampler, InfiniteSampler])
-def test_accumulation_in_a_loop_over_iterations_that_was_stopped(train, sampler):
+def test_accumulation_in_a_loop_over_iterations_that_was_stopped(train, sampler, monkeypatch):
+    # MMEngine waits for 2 s wherever the data begins anew
+    monkeypatch.setattr("mmengine.runner.loops.time.sleep", lambda seconds: None)
+
     def changes(iterations: int = 7, **more) -> dict:
         loop = dict(type=ResumableIterLoop, max_iters=iterations, _delete_=True)
         rate = dict(type=WarmupCosineLR, warmup=2, end=7, by_epoch=False)
