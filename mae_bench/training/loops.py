@@ -93,8 +93,8 @@ class _SeededLoop:
         samples: list[Any] = []
         for number, part in enumerate(parts):
             self._prepare(part, number)
-            if isinstance(part, dict):
-                samples += part.get("data_samples") or []
+            if isinstance(part, dict) and isinstance(part.get("data_samples"), list):
+                samples += part["data_samples"]  # hooks name them; tensors have no names
             found = self.runner.model.train_step(part, optim_wrapper=wrapper)
             outputs.append({name: _detached(value) for name, value in found.items()})
         means = {name: sum(one[name] for one in outputs) / len(outputs) for name in outputs[0]}

@@ -6,15 +6,16 @@ import runpy
 import shutil
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 from safetensors.torch import load_file
 
-from mae_bench.training import LARS, ResumableIterLoop, WarmupCosineLR
+from mae_bench.training import LARS, ResumableEpochLoop, ResumableIterLoop, WarmupCosineLR
 from mae_bench.training.hooks.saving import load_checkpoint_file
-from mae_bench.training.step_batch import StepBatch, share_batch
+from mae_bench.training.step_batch import Parts, StepBatch, share_batch
 
 from .conftest import TINY_RUN, losses
 from .test_resume import assert_equal
@@ -82,6 +83,19 @@ def test_a_stated_batch_is_held(train):
     assert len(curve(held)) == len(curve(whole)) == 9
     torch.testing.assert_close(curve(held), curve(whole), rtol=1e-5, atol=0)
     assert_weights_close(weights(held, 9), weights(whole, 9))
+
+
+def test_parts_whose_samples_are_tensors():
+    """As loops take them from anyone's collate; hooks then see the first part as it is."""
+    parts = [dict(inputs=torch.ones(2), data_samples=torch.ones(2)) for _ in range(3)]
+    wrapper = SimpleNamespace(_accumulative_counts=3)
+    model = SimpleNamespace(train_step=lambda part, optim_wrapper: {"loss": part["inputs"].sum()})
+    loop = SimpleNamespace(
+        runner=SimpleNamespace(optim_wrapper=wrapper, model=model), _prepare=lambda *_: None
+    )
+    batch = Parts(parts[0], iter(parts[1:]), 3)
+    assert ResumableEpochLoop._train_parts(loop, batch) == ({"loss": 2.0}, [])
+    assert (wrapper._inner_count, wrapper._max_counts, wrapper._remainder_counts) == (0, 3, 0)
 
 
 @pytest.mark.parametrize("sampler", [DefaultSampler, InfiniteSampler])
