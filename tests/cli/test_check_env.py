@@ -20,8 +20,8 @@ def test_constraints_are_plain_pins(path):
         assert re.fullmatch(r"[\w.-]+==[\w.]+", line), line
     tested = environment.read_constraints(path)
     # two signs allow 2.13.0+cu126, the build that many clusters need
-    assert "torch==2.13.0\n" in path.read_text()
-    assert "torchvision==0.28.0\n" in path.read_text()
+    assert "torch==2.14.1\n" in path.read_text()
+    assert "torchvision==0.29.1\n" in path.read_text()
     assert not [name for name in tested if name.startswith(("nvidia", "cuda", "triton"))]
     assert tested["onedl-mmcv"] == "2.3.6"
 
