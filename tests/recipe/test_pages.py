@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mae_bench.cli.describe import TASKS
-from mae_bench.recipe.page import NO_SOURCE, describe, versions
+from mae_bench.recipe.page import LIBRARIES, NO_SOURCE, describe, versions
 from mae_bench.recipe.values import values_of
 
 ROOT = Path(__file__).parents[2]
@@ -30,6 +30,15 @@ def test_page_is_fresh_and_every_value_has_a_source(path):
         pytest.skip("the pages are of other versions of the libraries")
     written = page_of(path).read_text(encoding="utf-8")
     assert page == written, "run tools/describe.py --all, and look at what changed"
+
+
+def test_pages_are_of_the_pinned_libraries():
+    """Else no page is compared above, and a new default of a library would show nowhere."""
+    pins = (line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines())
+    pinned = {name.removeprefix("onedl-"): version for name, version in pins}
+    written = (PAGES / "README.md").read_text(encoding="utf-8").partition("## Libraries")[2]
+    rows = [line.strip("| ").split(" | ") for line in written.split("\n") if " | " in line][2:]
+    assert {name: pinned[name] for name in LIBRARIES} == dict(rows)
 
 
 def test_override_shows():
