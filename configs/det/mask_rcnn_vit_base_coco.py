@@ -17,9 +17,10 @@ batch 64, warm-up of a quarter epoch from a thousandth, cosine, scale jitter 0.1
 crop, grey padding, flip; weight decay, initial weights and losses of detectron2, on which it is
 built. Epochs: R. Girshick in the official repository, issue 43.
 Differs from that code: absolute positions are resized, not made anew in MoCo v3's order of axes;
-epochs count the 117,266 images with objects; batches are not of one orientation (which changes no
-padding here); boxes of a test are cut at the image in each stage, not at the end. Objects narrower
-than a pixel in their file are left out (mmdet).
+epochs count the 117,266 images with objects, so there are 183,200 iterations for 184,375; the
+warm-up reaches the peak one iteration early (its last rate is 0.2 % of the peak higher); batches
+are not of one orientation (which changes no padding here); boxes of a test are cut at the image in
+each stage, not at the end. Objects narrower than a pixel in their file are left out (mmdet).
 UNKNOWN: what the authors' searches of lr, weight decay, drop path and epochs found for this row;
 their window size (14 or 16); whether taps have a norm. Batch here: 8 GPUs x 8.
 """

@@ -13,10 +13,12 @@ decomposed relative positions, LayerNorm in pyramid and heads, AdamW 1e-4, weigh
 decay 0.7, drop path 0.1, batch 64, 184,375 iterations (100 epochs) with steps to a tenth after
 88.9 % and 96.3 %, 250 iterations of warm-up, flip, scale jitter 0.1-2, crop to 1024; weight decay,
 initial weights and losses. With the same weights its code gives the same losses and detections.
-Differs: steps at whole epochs; absolute positions are resized once, when the checkpoint is loaded,
+Differs: steps at whole epochs; the warm-up reaches the peak one iteration early (its last rate is
+0.4 % of the peak higher); absolute positions are resized once, when the checkpoint is loaded,
 not at each run, so that 4,096 are trained and not 196 (113,890,224 - 110,895,792 parameters);
-epochs count the 117,266 images with objects; batches are not of one orientation (which changes no
-padding here); objects narrower than a pixel in their file are left out (mmdet).
+epochs count the 117,266 images with objects, so there are 183,200 iterations for 184,375; batches
+are not of one orientation (which changes no padding here); objects narrower than a pixel in their
+file are left out (mmdet).
 Batch here: 8 GPUs x 8.
 """
 

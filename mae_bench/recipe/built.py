@@ -107,6 +107,13 @@ def _wrapper(cfg: Config, model: nn.Module) -> OptimWrapper:
     return build_optim_wrapper(model, options)
 
 
+def peak_rate(cfg: Config, run: Run) -> float:
+    """The config's rate, scaled to the batch where the config says so."""
+    scaling = cfg.get("auto_scale_lr") or {}
+    scale = run.batch / scaling["base_batch_size"] if scaling.get("enable") else 1.0
+    return cfg.optim_wrapper.optimizer.lr * scale
+
+
 def rates(cfg: Config, run: Run) -> list[tuple[int, float]]:
     """(iteration, share of the peak) at ten iterations: five of the warm-up, five after it."""
     epochs = cfg.train_cfg.get("max_epochs")
@@ -130,12 +137,11 @@ def _shares(cfg: Config, run: Run, end: int, last: int) -> Callable[[int], float
     """Share of the peak as a function of the iteration, up to ``last``."""
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
     wrapper = OptimWrapper(optimizer)
-    peak = cfg.optim_wrapper.optimizer.lr
     built = []
     for options in cfg.param_scheduler:
         options = ConfigDict(options)
         if "min_lr" in options:
-            options.min_lr /= peak  # of a peak of 1
+            options.min_lr /= peak_rate(cfg, run)  # of a peak of 1
         defaults: dict[str, Any] = dict(optimizer=wrapper, end=end)
         if options.get("convert_to_iter_based"):
             defaults["epoch_length"] = run.epoch_length

@@ -11,7 +11,7 @@ from mmengine.registry import init_default_scope
 
 from ..config.keys import BATCH_KEY
 from ..config.load import load_config
-from .built import Run, build, groups, kind_of, layers, parameters, rates
+from .built import Run, build, groups, kind_of, layers, parameters, peak_rate, rates
 from .sources import Sources
 from .values import Value, sections_of
 
@@ -139,9 +139,7 @@ def _add_model(page: _Page, cfg: Config) -> None:
 
 
 def _add_schedule(page: _Page, cfg: Config, run: Run) -> None:
-    peak = cfg.optim_wrapper.optimizer.lr
-    if cfg.get("auto_scale_lr", {}).get("enable"):
-        peak *= run.batch / cfg.auto_scale_lr.base_batch_size
+    peak = peak_rate(cfg, run)
     length = f"{run.images:,} images an epoch in batches of {run.batch:,}"
     if cfg.train_cfg.get("max_epochs"):
         length += f": {run.epoch_length:,} iterations"
