@@ -95,36 +95,44 @@ def _digest(dataset: Any) -> str:
     return digest.hexdigest()
 
 
-def files_digest(paths: Sequence[str], times: bool = False) -> str:
-    """SHA-256 over the names and sizes of files, with `times` also when they were written.
+def files_digest(paths: Sequence[str]) -> str:
+    """SHA-256 over the names and sizes of files.
 
     Names are relative to the folder that all files have in common, so a copy of the folder has the
     same digest. The size of a file that is not there, or is a part of another one, is left out.
     """
+    return files_digests(paths)[0]
+
+
+def files_digests(paths: Sequence[str]) -> tuple[str, str]:
+    """As :func:`files_digest`, and the same with the times at which the files were written."""
     # of strings, in C: the common beginning of all, up to a whole folder
     common = os.path.commonprefix([min(paths), max(paths)]) if paths else ""
     start = common.rfind("/") + 1
-    digest = hashlib.sha256()
-    for path, size in zip(paths, _sizes(paths, times), strict=True):
-        digest.update(f"{path[start:]}\0{size}\n".encode(errors="surrogateescape"))
-    return digest.hexdigest()
+    digest, times = hashlib.sha256(), hashlib.sha256()
+    for path, (size, time) in zip(paths, _states(paths), strict=True):
+        line = f"{path[start:]}\0{size}\n".encode(errors="surrogateescape")
+        digest.update(line)
+        times.update(line + str(time).encode())
+    return digest.hexdigest(), times.hexdigest()
 
 
-def _sizes(paths: Sequence[str], times: bool) -> Iterator[int | str]:
+def _states(paths: Sequence[str]) -> Iterator[tuple[int | str, int]]:
     chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
     with ThreadPoolExecutor(THREADS) as pool:
-        yield from chain.from_iterable(pool.map(partial(_sizes_of, times=times), chunks))
+        yield from chain.from_iterable(pool.map(_states_of, chunks))
 
 
-def _sizes_of(paths: Iterable[str], times: bool) -> list[int | str]:
-    sizes: list[int | str] = []
+def _states_of(paths: Iterable[str]) -> list[tuple[int | str, int]]:
+    """Size, and time in nanoseconds, of each file."""
+    states: list[tuple[int | str, int]] = []
     for path in paths:
         try:
             found = os.stat(path)
-            sizes.append(f"{found.st_size} {found.st_mtime_ns}" if times else found.st_size)
+            states.append((found.st_size, found.st_mtime_ns))
         except (OSError, ValueError):
-            sizes.append("")
-    return sizes
+            states.append(("", 0))
+    return states
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> str:

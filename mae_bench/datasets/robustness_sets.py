@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 
 from ..registry import DATASETS
 from .eval_transform import CenterCropTransform, EvalTransform, build_transform
-from .identity import files_digest
+from .identity import files_digests
 from .imagenet_variants import (
     CORRUPTIONS,
     EXTRA_CORRUPTIONS,
@@ -70,14 +70,18 @@ class Part:
         """Set that it belongs to."""
         return self.name.partition("/")[0]
 
-    def digest(self) -> str:
-        """Hash of the files' names, sizes, times and labels: changes when one is replaced."""
+    def digests(self) -> tuple[str, str]:
+        """SHA-256 over the files' names, sizes and labels, and the same with their times.
+
+        The first is that of every copy of the set, the second changes when a file is replaced.
+        """
         folder = str(self.images.root)
         paths = [f"{folder}/{name.decode()}" for name in self.images.names]
-        sha = hashlib.sha256(files_digest(paths, times=True).encode())
-        sha.update(self.images.names.tobytes())
-        sha.update(self.images.labels.tobytes())
-        return sha.hexdigest()
+        rest = self.images.names.tobytes() + self.images.labels.tobytes()
+        plain, timed = (
+            hashlib.sha256(digest.encode() + rest).hexdigest() for digest in files_digests(paths)
+        )
+        return plain, timed
 
 
 @DATASETS.register_module()
@@ -207,6 +211,21 @@ class RobustnessSets(Dataset):
         for part in self.parts:
             counts[part.group] = counts.get(part.group, 0) + len(part.images)
         return counts
+
+    def identities(self, digests: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+        """What identifies the data of each set, as ``data_identity`` does that of a data set.
+
+        Args:
+            digests: name of each part -> the first of its ``digests``.
+        """
+        of_sets: dict[str, str] = {}
+        for part in self.parts:
+            line = f"{part.name}\0{digests[part.name]}\n"
+            of_sets[part.group] = of_sets.get(part.group, "") + line
+        return {
+            name: {"samples": count, "digest": hashlib.sha256(of_sets[name].encode()).hexdigest()}
+            for name, count in self.counts().items()
+        }
 
     def prepare(self) -> None:
         """What is better done once before worker processes start than in each of them."""

@@ -19,6 +19,7 @@ from ..checkpoint.whole_model import load_model
 from ..config.load import load_config
 from ..config.model_input import follow_input
 from ..datasets.folders import list_images
+from ..datasets.loader_workers import guard, named_failures
 from ..datasets.reading import BrokenImage
 
 ANNOTATIONS = ("LoadAnnotations", "LoadMask", "LoadImageNetSMask")
@@ -201,25 +202,31 @@ def predict(
 
     Yields:
         one for each image, in their order.
+
+    Raises:
+        ValueError: the processes that read lack memory or file handles.
     """
     dataset = _Images(images, loader["dataset"])
     collate = pseudo_collate
     if collate_config := loader.get("collate_fn"):
         collate = FUNCTIONS.get(kind) if isinstance(kind := collate_config["type"], str) else kind
-    batches = DataLoader(
-        dataset,
-        batch_size=batch_size or loader.get("batch_size") or 1,
-        num_workers=num_workers,
-        collate_fn=list,
+    batches = guard(
+        DataLoader(
+            dataset,
+            batch_size=batch_size or loader.get("batch_size") or 1,
+            num_workers=num_workers,
+            collate_fn=list,
+        )
     )
     model.eval()
-    for batch in batches:
-        good = [packed for _, packed, _ in batch if packed is not None]
-        samples = iter(_run(model, good, collate))
-        for index, packed, problem in batch:
-            name, path = dataset.images[index]
-            sample = None if packed is None else next(samples)
-            yield Prediction(name, path, sample, problem)
+    with named_failures():
+        for batch in batches:
+            good = [packed for _, packed, _ in batch if packed is not None]
+            samples = iter(_run(model, good, collate))
+            for index, packed, problem in batch:
+                name, path = dataset.images[index]
+                sample = None if packed is None else next(samples)
+                yield Prediction(name, path, sample, problem)
 
 
 @torch.no_grad()

@@ -129,7 +129,9 @@ class RobustnessLoop(BaseLoop):
             self.dataset.transform = getattr(self.model, "eval_transform", None)
         self.all_parts = list(self.dataset.parts)
         self.data_counts = self.dataset.counts()
-        self.digests = {part.name: part.digest() for part in self.all_parts}
+        found = {part.name: part.digests() for part in self.all_parts}
+        self.digests = {name: timed for name, (_, timed) in found.items()}
+        self.data = self.dataset.identities({name: plain for name, (plain, _) in found.items()})
         self.state_file = Path(runner.work_dir, ROBUSTNESS_NAME)
         self.identity = run_identity(runner.cfg, runner.start and runner.start.sha256)
         self.done = self._read_state()
@@ -206,7 +208,7 @@ class RobustnessLoop(BaseLoop):
                     f"{part.name}: logits of {hits['not_finite']} pictures are not finite; if "
                     "mixed precision is the reason, --cfg-options test_cfg.fp16=False"
                 )
-            if is_main_process() and part.digest() != self.digests[part.name]:
+            if is_main_process() and part.digests()[1] != self.digests[part.name]:
                 raise ValueError(
                     f"{part.name}: files below {part.images.root} were changed while they were "
                     "evaluated; start again, what was counted before is kept"

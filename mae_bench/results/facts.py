@@ -81,7 +81,7 @@ def _model(record: Record, facts: Facts) -> list[Departure]:
 
 
 def _evaluated(record: Record, cell: Cell) -> list[Departure]:
-    metric = _own_metric(record, cell)
+    metric = own_metric(record, cell)
     if metric != cell.metric:
         text = "corruptions made on the fly, not the distributed files of ImageNet-C"
         return [Departure(text)]
@@ -182,7 +182,7 @@ def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "", name.lower())
 
 
-def _own_metric(record: Record, cell: Cell) -> str | None:
+def own_metric(record: Record, cell: Cell) -> str | None:
     """The metric of a cell, or that of corruptions made here where a record has no other."""
     own = (cell.metric or "").replace(CORRUPTED, CORRUPTED_HERE, 1)
     if cell.metric not in record.metrics and own in record.metrics:
@@ -195,7 +195,7 @@ def value_of(record: Record, cell: Cell) -> float | None:
 
     COCO's evaluation gives -1 for an average over no objects.
     """
-    name = _own_metric(record, cell) or ""
+    name = own_metric(record, cell) or ""
     value: Any = record.metrics.get(name)
     if value is None and name == "duration_seconds":
         value = record.duration_seconds

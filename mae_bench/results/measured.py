@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .facts import Departure, departures, value_of
+from .facts import Departure, departures, own_metric, value_of
 from .record import Record
 from .records import setting
 from .table import Cell, Place, Start, Table
@@ -205,20 +205,24 @@ def _compare_data(
     first = next(rows)
     overrides = {**cell.overrides, **first.cell.overrides}
     notes = list(own.notes)
-    for what, splits in (("trained", ("train",)), ("measured", ("test", "val"))):
+    ours, theirs = _digests(own, records), _digests(first, records)
+    for what, digest in ours.items():
         if any("dataset" in key for key in overrides):
             continue
-        digests = [_digest(one, splits, records) for one in (own, first)]
-        if None not in digests and digests[0] != digests[1]:
+        if None not in (digest, theirs[what]) and digest != theirs[what]:
             notes.append(f"{what} on other files than {first.cell.row}")
     return replace(own, notes=notes)
 
 
-def _digest(cell: MeasuredCell, splits: Sequence[str], records: Records) -> str | None:
+def _digests(cell: MeasuredCell, records: Records) -> dict[str, str | None]:
     """What identifies the data of a cell's runs; their settings make it the same for all."""
-    run = next(iter(cell.runs.values()))[0]
-    data = records[run].data
-    return next((data[split].get("digest") for split in splits if split in data), None)
+    record = records[next(iter(cell.runs.values()))[0]]
+    group = (own_metric(record, cell.cell) or "").partition("/")[0]  # one of several sets
+    found: dict[str, str | None] = {}
+    for what, splits in (("trained", ("train",)), ("measured", (group, "test", "val"))):
+        data = next((record.data[split] for split in splits if split in record.data), {})
+        found[what] = data.get("digest")
+    return found
 
 
 def _search(record: Record) -> dict[str, Any] | None:

@@ -19,8 +19,8 @@ checkpoint          object or null       ``file``, ``sha256``, ``report`` (how i
 run_card            object               effective batch, learning rate, precision, parameters, ...
 model               object or null       ``backbone`` (class), ``embed_dim``, ``num_layers``,
                                          ``patch_size``, ``img_size``, ``classes``
-data                {str: object}        split -> what identifies its data: ``samples``, ``digest``
-data_counts         {str: int}           samples per split, e.g. ``{"train": 640, "val": 160}``
+data                {str: object}        split or set -> what identifies it: ``samples``, ``digest``
+data_counts         {str: int}           samples of each, e.g. ``{"train": 640, "val": 160}``
 versions            {str: str}           of the packages that decide the number
 git_revision        str or null          commit of the code, null outside a git checkout
 device              str                  e.g. ``"NVIDIA H100"`` or ``"cpu (x86_64, 2 cores)"``

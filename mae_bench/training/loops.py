@@ -18,8 +18,8 @@ from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch import nn
 from torch.utils.data import BatchSampler, DataLoader
 
+from ..datasets.loader_workers import check_room
 from ..registry import LOOPS
-from .loader_workers import check_room
 from .seeded import (
     BROKEN_KEY,
     DrawSampler,

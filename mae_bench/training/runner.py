@@ -13,11 +13,11 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from ..config.keys import BATCH_KEY
+from ..datasets.loader_workers import guard, named_failures
 from ..datasets.one_set import TRAIN
 from ..datasets.set_checks import check_length
 from .hooks import ExportCheckpoint, WriteRecord
 from .hooks.check_sets import CheckSets
-from .loader_workers import guard, named_failures
 from .resuming import read_run
 from .sharding import GatherToValidate, keep_states_whole, shard_model
 from .start import Start

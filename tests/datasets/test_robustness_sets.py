@@ -108,15 +108,34 @@ def test_a_set_of_ones_own_has_its_own_name(root):
 
 
 def test_a_replaced_file_changes_the_digest(root):
-    before = sets(root).parts[0].digest()
-    assert sets(root).parts[0].digest() == before
+    def digests() -> tuple[str, str]:
+        return sets(root).parts[0].digests()
+
+    before = digests()
+    assert digests() == before
     path = root / "val/ant/a.png"
     os.utime(path, ns=(0, 0))
-    touched = sets(root).parts[0].digest()
-    assert touched != before
+    touched = digests()
+    assert touched[0] == before[0] and touched[1] != before[1]
     path.write_bytes(path.read_bytes() + b"x")
     os.utime(path, ns=(0, 0))
-    assert sets(root).parts[0].digest() != touched
+    assert digests()[0] != touched[0] and digests()[1] != touched[1]
+
+
+def test_each_set_is_identified_whatever_folder_it_lies_in(root, tmp_path):
+    def identities(folder: Path) -> dict[str, dict]:
+        dataset = sets(folder)
+        return dataset.identities({part.name: part.digests()[0] for part in dataset.parts})
+
+    found = identities(root)
+    copy = tmp_path / "copy"
+    shutil.copytree(root, copy)
+    assert identities(copy) == found
+    assert {name: one["samples"] for name, one in found.items()} == sets(root).counts()
+    path = next((copy / "c").rglob("*.png"))
+    path.write_bytes(path.read_bytes() + b"x")
+    changed = identities(copy)
+    assert [name for name in found if changed[name] != found[name]] == ["imagenet_c"]
 
 
 def test_nothing_there(tmp_path):

@@ -138,6 +138,9 @@ def test_our_model_on_all_sets(test_tool, tiny, sets):
         "imagenet_sketch": 6,
         "imagenet_c": 6,
     }
+    identified = {name: entry["samples"] for name, entry in record.data.items()}
+    assert identified == record.data_counts
+    assert len({entry["digest"] for entry in record.data.values()}) == 5
     metrics = record.metrics
     of_subsets = {
         f"imagenet_{name}/{figure}"
@@ -285,12 +288,15 @@ def test_replaced_files_are_evaluated_although_the_set_was_done(
     class_folders(tmp_path / "sets/sketch", (STINGRAY, TENCH), per_class=1)
     options = ["--cfg-options", *FAST, "test_dataloader.dataset.data_root=sets"]
     assert test_tool(*tiny, *options)[0] == 0
+    before = only_record().data
     code, out, err = test_tool(*tiny, *options)
     assert code == 0 and "1 parts are evaluated already" in out + err
+    assert only_record().data == before
     path = next(Path("sets/sketch").rglob("*.JPEG"))
     Image.new("RGB", (333, 222), "green").save(path)
     code, out, err = test_tool(*tiny, *options)
     assert code == 0 and "evaluated already" not in out + err
+    assert only_record().data != before
 
     read = RobustnessSets.__getitem__
 

@@ -265,6 +265,27 @@ def test_rows_on_other_data_say_so(record, own, notes):
     assert [note for note in found if "other files" in note] == notes
 
 
+@pytest.mark.parametrize(("sketch", "notes"), [("a", []), ("b", ["measured on other files"])])
+def test_rows_on_other_files_of_the_set_they_are_of_say_so(record, sketch, notes):
+    def of(sketch, other):
+        return {"imagenet_a": {"digest": other}, "imagenet_sketch": {"digest": sketch}}
+
+    column = {"top-1": {"task": "t", "metric": "imagenet_sketch/top1"}}
+    made = {
+        row: replace(
+            record,
+            checkpoint=None,
+            data=data,
+            metrics={"imagenet_sketch/top1": 50.0},
+            cells=[dict(table="one task", row=row, column="top-1")],
+        )
+        for row, data in (("first", of("a", "x")), ("second", of(sketch, "y")))
+    }
+    (measured,), _ = measure([table_from({**SAME_TASK, "columns": column}, "one.yaml")], made)
+    found = measured.cells["second", "top-1"].notes
+    assert [note[: len("measured on other files")] for note in found if "files" in note] == notes
+
+
 DERIVED = {
     "name": "derived",
     "tasks": {"t": {"config": "t.py"}},

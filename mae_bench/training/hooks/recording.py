@@ -261,9 +261,10 @@ class WriteRecord(Hook):
     def after_test_epoch(self, runner: Runner, metrics: dict[str, Any] | None = None) -> None:
         """Keep the test's metrics and write the record: a test has no later moment."""
         self.metrics = dict(metrics or {})
-        # a loop over several sets counts them one by one
+        # a loop over several sets counts and identifies them one by one
         counts = getattr(runner.test_loop, "data_counts", None)
-        self.write(runner, counts or {"test": len(runner.test_dataloader.dataset)})
+        counts = counts or {"test": len(runner.test_dataloader.dataset)}
+        self.write(runner, counts, getattr(runner.test_loop, "data", {}))
 
     def after_train(self, runner: Runner) -> None:
         """Write the record of a training run."""
@@ -278,8 +279,18 @@ class WriteRecord(Hook):
         self.write(runner, counts)
 
     @master_only
-    def write(self, runner: Runner, data_counts: dict[str, int]) -> None:
-        """Collect the record's fields and write it where ``cfg.record_file`` says."""
+    def write(
+        self,
+        runner: Runner,
+        data_counts: dict[str, int],
+        sets: Mapping[str, dict[str, Any]] | None = None,
+    ) -> None:
+        """Collect the record's fields and write it where ``cfg.record_file`` says.
+
+        Args:
+            data_counts: images of each split or set.
+            sets: what identifies the data of sets that are no split.
+        """
         cfg = runner.cfg
         backbone = getattr(unwrap(runner.model), "backbone", None)
         checkpoint = runner.start.as_record() if runner.start else None
@@ -321,7 +332,7 @@ class WriteRecord(Hook):
             peak_memory_mib=peak_memory_mib(),
             cells=labels.cells or [dict(entry) for entry in cfg.get("cells") or []],
             model=describe_model(unwrap(runner.model), cfg.model),
-            data=data,
+            data={**data, **(sets or {})},
             exported=exported,
             status="failed" if changed else "completed",
         )

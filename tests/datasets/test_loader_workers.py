@@ -15,15 +15,16 @@ import torch
 from mmengine.structures import BaseDataElement
 from torch.utils.data import DataLoader, Dataset
 
-from mae_bench.files import DiskFull
-from mae_bench.training import loader_workers
-from mae_bench.training.loader_workers import (
+from mae_bench.datasets import loader_workers
+from mae_bench.datasets.loader_workers import (
+    SharedMemory,
     advice,
     check_room,
     guard,
     named_failures,
     tensor_bytes,
 )
+from mae_bench.files import DiskFull
 
 pytestmark = pytest.mark.faults
 
@@ -34,7 +35,7 @@ from types import SimpleNamespace
 import torch
 from torch.utils.data import DataLoader
 from mae_bench.files import DiskFull
-from mae_bench.training import loader_workers
+from mae_bench.datasets import loader_workers
 
 class Pictures(torch.utils.data.Dataset):
     def __len__(self):
@@ -62,19 +63,53 @@ except ValueError as error:
 """
 
 
+# Predictions have a loader of their own.
+PREDICT = """
+from pathlib import Path
+import torch
+from mae_bench.evaluation.applied import predict
+
+class Large(torch.nn.Module):
+    def forward(self, sample):
+        return dict(inputs=torch.ones(800_000), data_samples=None)
+
+class Model(torch.nn.Module):
+    def test_step(self, batch):
+        return list(batch["inputs"])
+
+images = {str(number): Path("x.png") for number in range(64)}
+loader = dict(dataset=dict(pipeline=[dict(type=Large)]))
+try:
+    print("predicted", len(list(predict(Model(), loader, images, batch_size=8, num_workers=2))))
+except ValueError as error:
+    print("advice:", error)
+"""
+
+
 def load(kind: str, prefix: Sequence[str] = (), handles: int | None = None) -> str:
     def limit():
         if handles:
             resource.setrlimit(resource.RLIMIT_NOFILE, (handles, handles))
 
-    command = [*prefix, sys.executable, "-c", LOAD, kind]
+    script = PREDICT if kind == "predict" else LOAD
+    command = [*prefix, sys.executable, "-c", script, kind]
     ended = subprocess.run(
         command, preexec_fn=limit, capture_output=True, text=True, timeout=120, check=False
     )
     return ended.stdout
 
 
-SMALL = ["unshare", "-m", "sh", "-c", 'mount -t tmpfs -o size=4m tmpfs /dev/shm && exec "$@"', "-"]
+def small(setup: str) -> list[str]:
+    """Prefix of a command that runs it with another /dev/shm."""
+    return ["unshare", "-m", "sh", "-c", f'{setup} && exec "$@"', "-"]
+
+
+SMALL = small("mount -t tmpfs -o size=4m tmpfs /dev/shm")
+FULL = small(
+    "mount -t tmpfs -o size=1m tmpfs /dev/shm && "
+    "{ cat /dev/zero > /dev/shm/taken 2> /dev/null; true; }"
+)
+READ_ONLY = small("mount -t tmpfs -o ro tmpfs /dev/shm")
 
 
 def can_mount() -> bool:
@@ -83,10 +118,32 @@ def can_mount() -> bool:
 
 
 @pytest.mark.skipif(not can_mount(), reason="needs the right to mount")
-def test_too_little_shared_memory():
-    output = load("room", prefix=SMALL)
+@pytest.mark.parametrize("kind", ["room", pytest.param("predict", marks=pytest.mark.slow)])
+def test_too_little_shared_memory(kind):
+    output = load(kind, prefix=SMALL)
     advice = "advice: the data loader's workers have too little shared memory: /dev/shm has 4 MiB"
     assert advice in output and "--shm-size" in output
+
+
+@pytest.mark.skipif(not can_mount(), reason="needs the right to mount")
+@pytest.mark.parametrize(
+    ("prefix", "reason"),
+    [(FULL, "No space left on device"), (READ_ONLY, "Read-only file system")],
+    ids=["full", "read-only"],
+)
+def test_shared_memory_that_has_no_room_for_a_lock(prefix, reason):
+    output = load("room", prefix=prefix)
+    assert f"advice: the data loader's workers get no locks ({reason}): /dev/shm has" in output
+
+
+def test_no_process_for_a_worker(monkeypatch):
+    def refuse():
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(os, "fork", refuse)
+    advice = "gets no process \\(Resource temporarily unavailable\\): raise the limit .ulimit -u"
+    with pytest.raises(ValueError, match=advice), named_failures("work"):
+        list(guard(DataLoader([1], num_workers=1, multiprocessing_context="fork")))
 
 
 @pytest.mark.parametrize("handles", [40, 60])
@@ -168,10 +225,13 @@ def test_bytes_of_a_batch_by_hand():
 def test_room_is_compared_before_it_runs_out(monkeypatch):
     loader = SimpleNamespace(num_workers=4, prefetch_factor=3)
     batch = torch.ones(2**18)  # 1 MiB
-    monkeypatch.setattr(loader_workers, "shared_memory_bytes", lambda: 12 * 2**20)
+    room = SharedMemory(12 * 2**20, 5 * 2**19)
+    monkeypatch.setattr(loader_workers, "shared_memory", lambda: room)
     check_room(loader, batch)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    with pytest.raises(ValueError, match="24 batches .* take up to 24 MiB .*/dev/shm has 12 MiB"):
+    with pytest.raises(
+        ValueError, match="24 batches .* take up to 24 MiB .*/dev/shm has 12 MiB, of which 2.5 are"
+    ):
         check_room(loader, batch)
     loader.num_workers = 0
     check_room(loader, batch)
@@ -179,6 +239,6 @@ def test_room_is_compared_before_it_runs_out(monkeypatch):
 
 def test_shared_memory_is_that_of_the_system(monkeypatch):
     if os.path.isdir("/dev/shm"):
-        assert loader_workers.shared_memory_bytes() == shutil.disk_usage("/dev/shm").total
+        assert loader_workers.shared_memory().total == shutil.disk_usage("/dev/shm").total
     monkeypatch.setattr(loader_workers, "SHARED_MEMORY", "/nowhere")
-    assert loader_workers.shared_memory_bytes() == sys.maxsize
+    assert loader_workers.shared_memory() == (sys.maxsize, sys.maxsize)

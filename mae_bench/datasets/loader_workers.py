@@ -4,16 +4,20 @@ A worker hands its batches to a thread that puts their tensors into shared memor
 what goes wrong there and goes on without that batch, for which the run then waits.
 """
 
+import multiprocessing.popen_fork
 import multiprocessing.queues
+import multiprocessing.synchronize
 import os
 import re
 import resource
+import shutil
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from mmengine.structures import BaseDataElement
@@ -78,8 +82,11 @@ def _end(error: BaseException, batch: object) -> None:
 
 
 @contextmanager
-def named_failures(work_dir: str) -> Iterator[None]:
+def named_failures(work_dir: str | None = None) -> Iterator[None]:
     """Say what to do about a failure of the workers, or of a file that MMEngine writes.
+
+    Args:
+        work_dir: folder that MMEngine writes to.
 
     Raises:
         ValueError: workers lack memory or handles, were killed, or do not answer.
@@ -88,8 +95,12 @@ def named_failures(work_dir: str) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, OSError) as error:
-        if isinstance(error, OSError) and error.errno in DISK_FULL_ERRORS:
-            raise DiskFull.at(error.filename or work_dir, "a log or a file of MMEngine") from error
+        if isinstance(error, OSError):
+            if text := _not_started(error):
+                raise ValueError(text) from error
+            where = error.filename or work_dir
+            if where and error.errno in DISK_FULL_ERRORS:
+                raise DiskFull.at(where, "a log or a file of MMEngine") from error
         # the exit code of a worker is in the error that this one was raised from
         words: list[str] = []
         reason: BaseException | None = error
@@ -99,6 +110,19 @@ def named_failures(work_dir: str) -> Iterator[None]:
         if text := advice(" ".join(words)):
             raise ValueError(text) from error
         raise
+
+
+def _not_started(error: OSError) -> str | None:
+    """What to do where the system refuses the workers' locks or one of their processes."""
+    files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    if multiprocessing.synchronize.__file__ in files:
+        return f"the data loader's workers get no locks ({error.strerror}): {_more_room()}"
+    if multiprocessing.popen_fork.__file__ in files:
+        return (
+            f"a data loader's worker gets no process ({error.strerror}): raise the limit (ulimit "
+            "-u, docker run --pids-limit), or set fewer num_workers"
+        )
+    return None
 
 
 def advice(error: str) -> str | None:
@@ -131,19 +155,27 @@ def advice(error: str) -> str | None:
 
 def _more_room() -> str:
     return (
-        f"{SHARED_MEMORY} has {shared_memory_bytes() // MIB} MiB. Give the container more (docker "
-        "run --shm-size=8g or --ipc=host; Kubernetes: an emptyDir with medium Memory there), or "
-        "set fewer num_workers or prefetch_factor=1"
+        f"{SHARED_MEMORY} has {shared_memory().total / MIB:.4g} MiB, of which "
+        f"{shared_memory().free / MIB:.4g} are free. Give the container more (docker run "
+        "--shm-size=8g or --ipc=host; Kubernetes: an emptyDir with medium Memory there), or set "
+        "fewer num_workers or prefetch_factor=1"
     )
 
 
-def shared_memory_bytes() -> int:
-    """Size of the shared memory in bytes; without a limit where the system has no such folder."""
+class SharedMemory(NamedTuple):
+    """Bytes of shared memory: all, and those that nobody has taken."""
+
+    total: int
+    free: int
+
+
+def shared_memory() -> SharedMemory:
+    """Size of the shared memory; without a limit where the system has no such folder."""
     try:
-        state = os.statvfs(SHARED_MEMORY)
+        found = shutil.disk_usage(SHARED_MEMORY)
     except OSError:
-        return sys.maxsize
-    return state.f_blocks * state.f_frsize
+        return SharedMemory(sys.maxsize, sys.maxsize)
+    return SharedMemory(found.total, found.free)
 
 
 def check_room(loader: DataLoader, batch: Any) -> None:
@@ -161,7 +193,7 @@ def check_room(loader: DataLoader, batch: Any) -> None:
     here = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     batches = here * loader.num_workers * (loader.prefetch_factor or 1)
     needed = batches * tensor_bytes(batch)
-    if needed > shared_memory_bytes():
+    if needed > shared_memory().total:
         raise ValueError(
             f"{batches} batches that the data loader's workers may have ready take up to "
             f"{-(-needed // MIB)} MiB of shared memory: {_more_room()}"
