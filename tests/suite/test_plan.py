@@ -1,10 +1,13 @@
 """Suite files are validated, and planned as the right jobs."""
 
+import itertools
+from functools import reduce
 from pathlib import Path
 
 import pytest
 import yaml
 
+from mae_bench.config.load import load_config
 from mae_bench.results.table_file import load_suite
 from mae_bench.suite.plan import plan_jobs
 
@@ -227,3 +230,35 @@ def test_every_shipped_suite_is_planned_and_says_what_is_missing(path, monkeypat
         entries, size = SEARCHES[path.stem]
         assert len([job for job in plan.jobs if "--checkpoint" in job.command]) == entries * size
         assert len([job for job in plan.jobs if job.config_sha256 is None]) == entries
+
+
+# layer decay, drop path, erasing: of MAE Table 9, and of the authors' command lines (FINETUNE.md)
+TRANSFER = {
+    "ViT-B": ((0.75, 0.1, 0.0), (0.65, 0.1, 0.25)),
+    "ViT-L": ((0.75, 0.1, 0.0), (0.75, 0.2, 0.25)),
+    "ViT-H": ((0.75, 0.2, 0.0), (0.75, 0.3, 0.25)),
+    "ViT-H448": ((0.75, 0.2, 0.0), (0.75, 0.3, 0.25)),
+}
+
+
+def test_search_of_table_6_has_both_recipes_of_its_sources(monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    (table,) = load_suite("configs/suite/table6_search.yaml").tables
+    keys = (
+        "optim_wrapper.paramwise_cfg.layer_decay",
+        "model.backbone.drop_path_rate",
+        "model.train_cfg.augments.erase_prob",
+    )
+    found = {}
+    for (row, column), cell in table.cells.items():
+        if cell.task:
+            task = table.tasks[cell.task]
+            cfg = load_config(task.config)
+            offered = []
+            for key in keys:
+                own = cell.overrides.get(key, reduce(getattr, key.split("."), cfg))
+                offered.append(task.grid.get(key, [own]))
+            found[row, column] = set(itertools.product(*offered))
+    assert len(found) == 20
+    for (row, column), recipes in found.items():
+        assert recipes >= set(TRANSFER[column]), (row, column)
