@@ -1,5 +1,8 @@
 """What every test needs."""
 
+import os
+import random
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -9,6 +12,9 @@ from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
 import mae_bench  # noqa: F401  before a test imports mmcv's operators
+
+SEED_VARIABLE = "FAULTS_SEED"  # to repeat what was drawn
+TALLY = "tally"
 
 
 @pytest.fixture(autouse=True)
@@ -50,3 +56,35 @@ def randomise() -> Callable[..., nn.Module]:
 def relative_error() -> Callable[[Tensor, Tensor], float]:
     """Euclidean norm of the difference over that of the expected tensor."""
     return _relative_error
+
+
+@pytest.fixture
+def tally(request) -> Counter[str]:
+    """Counts of a test that injects faults, shown at the end: what was tried, what went wrong."""
+    request.node.tally = Counter()
+    return request.node.tally
+
+
+@pytest.fixture
+def chance(tally) -> random.Random:
+    """Chance with a seed that the output names."""
+    tally["seed"] = int(os.environ.get(SEED_VARIABLE) or random.SystemRandom().randrange(10**6))
+    return random.Random(tally["seed"])
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_makereport(item, call) -> None:
+    """Give the counts to the report, which may be of another process."""
+    if call.when == "call" and hasattr(item, TALLY):
+        item.user_properties.append((TALLY, dict(item.tally)))
+
+
+# Here and not beside the tests of faults: several processes are led by one that collects none.
+def pytest_terminal_summary(terminalreporter) -> None:
+    """One line for each test that counts."""
+    for report in sum(terminalreporter.stats.values(), []):
+        properties = getattr(report, "user_properties", [])
+        for counts in [value for name, value in properties if name == TALLY]:
+            if report.when == "call":
+                line = ", ".join(f"{what} {count}" for what, count in counts.items())
+                terminalreporter.write_line(f"{report.nodeid.partition('::')[2]}: {line}")

@@ -14,6 +14,7 @@ from ..run_folder import RECORD_NAME, stated_sum
 DIGEST_KEY = "digest"
 BLANK = "0" * 64  # stands in the place of the digest while that is computed
 # Before the digest, in metadata that are JSON in the JSON of the header.
+_FOLDER = 0x10  # among the attributes of an entry, as MS-DOS had them
 _MARK = rf"\"{DIGEST_KEY}\": \"".encode()
 AGAIN = "it was damaged or changed after it was written; copy it again, or write it anew"
 
@@ -72,9 +73,14 @@ def check_seal(path: Path, metadata: str) -> None:
 def archive_damage(path: Path) -> str | None:
     """What is wrong with a ZIP archive, such as ``torch.save`` writes, by the checksum of each
     part; None if nothing.
+
+    Of a part that calls itself a folder PyTorch reads nothing, and gives whatever is in memory.
     """
     try:
         with zipfile.ZipFile(path) as file:
+            for entry in file.infolist():
+                if entry.external_attr & _FOLDER and not entry.is_dir():
+                    return f"{entry.filename} is marked as a folder"
             part = file.testzip()
     except Exception as error:  # a damaged archive can fail in any way
         return str(error) or type(error).__name__

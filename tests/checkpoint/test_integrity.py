@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import random
 
 import pytest
 import torch
@@ -38,18 +37,18 @@ def path(tmp_path):
     return path
 
 
-def flips(content: bytes, seed: int):
+def flips(content: bytes, chance):
     """The content with one bit changed, a bit of each byte."""
-    chance = random.Random(seed)
     for position in range(len(content)):
         changed = bytearray(content)
         changed[position] ^= 1 << chance.randrange(8)
         yield position, bytes(changed)
 
 
-def test_no_flipped_bit_goes_unnoticed(path):
+def test_no_flipped_bit_goes_unnoticed(path, chance, tally):
     content = path.read_bytes()
-    for position, changed in flips(content, 0):
+    tally["flipped bits"] = len(content)
+    for position, changed in flips(content, chance):
         path.write_bytes(changed)
         with pytest.raises(ValueError, match=r"c\.safetensors: "):
             load_checkpoint(path)
@@ -108,13 +107,26 @@ def test_a_record_that_says_nothing_of_the_file_is_no_obstacle(path, text):
     assert load_checkpoint(path)[1] == METADATA
 
 
-def test_flipped_bits_of_torch_files_change_no_weight(tmp_path):
+def test_a_weight_that_calls_itself_a_folder_is_refused(tmp_path):
+    path = tmp_path / "w.pth"
+    torch.save({"a": torch.arange(30.0)}, path)
+    content = bytearray(path.read_bytes())
+    name = content.rindex(b"data/0") - len("w/")  # in the directory, after 46 bytes that end so
+    assert content[name - 8 : name - 4] == bytes(4)  # attributes, before the place of the part
+    content[name - 8] |= 0x10
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="w/data/0 is marked as a folder"):
+        read_checkpoint(path)
+
+
+def test_flipped_bits_of_torch_files_change_no_weight(tmp_path, chance, tally):
     path = tmp_path / "w.pth"
     weights = {"a": torch.arange(30.0), "b": torch.arange(4)}
     torch.save(weights, path)
     content = path.read_bytes()
+    tally["flipped bits"] = len(content)
     refused = 0
-    for position, changed in flips(content, 1):
+    for position, changed in flips(content, chance):
         path.write_bytes(changed)
         try:
             found = read_checkpoint(path).stored

@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -107,14 +106,13 @@ def wait_for_starts(number: int) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks processes up in /proc")
 @pytest.mark.parametrize("slots", [pytest.param(1, marks=pytest.mark.slow), 2])
-def test_killed_runners_lose_nothing_and_repeat_nothing(tmp_path, monkeypatch, slots):
+def test_killed_runners_lose_nothing_and_repeat_nothing(tmp_path, monkeypatch, slots, chance):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
     Path("job.py").write_text(COMMAND)
     Path("runner.py").write_text(RUNNER)
     jobs = make_jobs()
     Path("jobs.json").write_text(json.dumps([job.to_json() for job in jobs]))
-    chance = random.Random()  # another moment in every run of this test
 
     first = start_runner(slots)
     wait_for_starts(3)

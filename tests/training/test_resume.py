@@ -2,7 +2,6 @@
 
 import multiprocessing
 import os
-import random
 import runpy
 import signal
 import time
@@ -173,12 +172,12 @@ class Starts:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("model", "workers"), [("mae", 2), ("classifier", 0)])
-def test_killed_at_random_moments(images, tmp_path, model, workers):
+def test_killed_at_random_moments(images, tmp_path, model, workers, chance, tally):
     Starts(tmp_path / "whole", images, model, workers).finish()
     starts = Starts(tmp_path / "killed", images, model, workers)
-    rng = random.Random(f"{model}{workers}")
     starts.kill_in_save(2)
-    for steps in (1, 6, 3, 7, 5):
-        starts.kill_after(steps, delay=rng.uniform(0, 0.02))
+    for _ in range(5):
+        starts.kill_after(chance.randint(1, 7), delay=chance.uniform(0, 0.02))
+        tally["kills"] += 1
     starts.finish()
     assert_same_run(tmp_path / "killed", tmp_path / "whole", LONG * STEPS)
