@@ -32,7 +32,6 @@ STALE_SECONDS = 180.0
 ATTEMPT_VARIABLE = "MAE_BENCH_ATTEMPT"
 TAKEN_OVER = 3  # exit code of a process that was taken for dead
 
-
 # What is known of a process whose file is damaged.
 UNKNOWN: dict[str, Any] = {
     "host": "a process that its damaged file does not name",
@@ -81,19 +80,15 @@ class Attempt:
 
     def beat(self) -> bool:
         """Show that this process is at work; False if another one took it for dead."""
-        if self.path.with_name(f"{self.number + 1}.json").exists():
-            return False
-        os.utime(self.path)
-        return True
-
-    def keep(self) -> bool:
-        """As `beat`, where the file system may be away for a moment."""
         try:
-            return self.beat()
+            if self.path.with_name(f"{self.number + 1}.json").exists():
+                return False
+            os.utime(self.path)
         except FileNotFoundError:
             return False  # somebody has removed the folder
         except OSError:
-            return True
+            pass  # the file system may be away for a moment
+        return True
 
     def end(self, outcome: str) -> None:
         """Let go of the folder."""
@@ -114,8 +109,9 @@ def newest_attempt(folder: Path) -> Attempt | None:
     try:
         data = read_json(path)
         datetime.fromisoformat(data["started"])
-        if data.keys() < UNKNOWN.keys() or not isinstance(data["pid"], int):
-            raise ValueError(f"{path}: no attempt")
+        for key, value in UNKNOWN.items():
+            if not isinstance(data[key], (str, type(None)) if value is None else type(value)):
+                raise TypeError(key)
     except (ValueError, KeyError, TypeError):
         data = UNKNOWN
     return Attempt(path, max(numbers), data)
@@ -250,7 +246,7 @@ def _take_once_dead(folder: Path, watch: Watch, last: Attempt) -> Attempt | None
 
 def _beat(attempt: Attempt, stop: threading.Event) -> None:
     while not stop.wait(HEARTBEAT_SECONDS):
-        if not attempt.keep():
+        if not attempt.beat():
             # suspended, and given up meanwhile: the folder is another's, down to its files
             print(f"{attempt.path}: another process has taken this folder over", file=sys.stderr)
             os._exit(TAKEN_OVER)

@@ -232,7 +232,17 @@ def test_a_run_of_another_machine_is_watched_before_it_is_followed(
     assert f"looking whether far:{os.getpid()} is still at work" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("content", ["", "null", "{}", "[" * 5000, '{"started": 5}', "\0" * 400])
+WRONG_TYPE = {**attempt_module.UNKNOWN, "slurm_restarts": "1"}
+INCOMPLETE = {"started": attempt_module.UNKNOWN["started"], "pid": 1, "more": 1}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "null", "{}", "[" * 5000, '{"started": 5}', "\0" * 400),
+        *map(json.dumps, (WRONG_TYPE, INCOMPLETE)),
+    ],
+)
 def test_an_attempt_with_a_damaged_file_is_judged_by_its_heartbeat(tmp_path, monkeypatch, content):
     take(tmp_path, Watch())
     (tmp_path / "attempts/2.bak.json").write_text("a copy of somebody's")

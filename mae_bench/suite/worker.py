@@ -160,7 +160,7 @@ class Worker:
                 return False
             if time.monotonic() - beat >= HEARTBEAT_SECONDS:
                 beat = time.monotonic()
-                if not attempt.keep():
+                if not attempt.beat():
                     # We were suspended and given up: the job is another's, down to its files.
                     for process in processes:
                         process.kill()

@@ -82,6 +82,7 @@ def test_damaged_progress_is_not_shown(tmp_path):
     assert ProgressReader().read(_running(job, 5)) == {}
 
 
+@pytest.mark.faults
 def test_a_clock_that_was_set_makes_no_estimate_of_its_own(tmp_path):
     job = _job(tmp_path, "a", 10)
     state = State([job], 1)

@@ -125,6 +125,7 @@ def test_run_from_random_weights(runner, tmp_path):
     assert read_metadata(tmp_path / "checkpoint.safetensors").method == "supervised"
 
 
+@pytest.mark.faults
 def test_duration_of_a_resumed_run_is_that_of_all_starts(runner):
     first, second, third = WriteRecord(), WriteRecord(), WriteRecord()
     saved: dict = {}
