@@ -18,6 +18,7 @@ BESIDE = {
     "__main__": {"cli"},  # but for the door
     "attempt": set(),
     "distributed": set(),
+    "download": set(),
     "files": set(),
     "processes": set(),
     "registry": set(),

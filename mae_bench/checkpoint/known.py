@@ -2,19 +2,17 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import yaml
+
+from ..download import download
 
 FOLDER_VARIABLE = "MAE_BENCH_CHECKPOINTS"
 DATA = Path(__file__).with_name("known_checkpoints.yaml")
 CHUNK = 1 << 20
-NOTHING_LEFT = 416  # HTTP: the range begins behind the end
 
 
 @dataclass(frozen=True)
@@ -140,49 +138,16 @@ def fetch_known(known: Known) -> Path:
     """
     if known.file.is_file():
         return known.check(known.file)
-    known.file.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(known.file):
-        if known.file.is_file():  # another process has fetched it meanwhile
-            return known.check(known.file)
-        part = known.file.with_name(f".{known.file.name}.part")
-        try:
-            _download(known, part)
-        except Exception as error:  # of whatever library and layer of the network
-            raise FileNotFoundError(
-                f"{known.file}: not there, and it cannot be had from {known.address} "
-                f"({type(error).__name__}): put the file ({known.size}) there, or connect"
-            ) from None
-        try:
-            known.check(part)
-        except ValueError:
-            part.unlink()
-            raise ValueError(
-                f"{known.address}: what came has not the published hash {known.hash} "
-                f"({known.source}); it was removed, try again"
-            ) from None
-        part.replace(known.file)
-    return known.file
-
-
-def _download(known: Known, part: Path) -> None:
-    """Fetch into a file; after what it holds already, where a hash will tell whether that fits."""
-    from huggingface_hub.file_download import http_get
-
-    if os.environ.get("HF_HUB_OFFLINE", "0").upper() in ("1", "ON", "YES", "TRUE"):
-        raise ConnectionError("HF_HUB_OFFLINE is set")
-    with part.open("ab" if known.hash else "wb") as file:
-        try:
-            http_get(known.address, file, resume_size=file.tell())
-        except Exception as error:
-            # There is no more than what was fetched already.
-            if getattr(getattr(error, "response", None), "status_code", None) != NOTHING_LEFT:
-                raise
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[Any]:
-    """Let one process at a time fetch a file."""
-    from filelock import FileLock
-
-    with FileLock(path.with_name(f".{path.name}.lock")) as lock:
-        yield lock
+    try:
+        download(known.address, known.file, known.check, resume=known.hash is not None)
+    except ConnectionError as error:
+        raise FileNotFoundError(
+            f"{known.file}: not there, and it cannot be had from {known.address} ({error}): put "
+            f"the file ({known.size}) there, or connect"
+        ) from None
+    except ValueError:
+        raise ValueError(
+            f"{known.address}: what came has not the published hash {known.hash} "
+            f"({known.source}); it was removed, try again"
+        ) from None
+    return known.check(known.file)

@@ -25,6 +25,7 @@ BLOCK = 512  # of a tar; two blocks of zeros are its end
 LARGEST_PADDING = 1 << 20  # zeros behind the end, which some programs write
 KEPT_FROM = 1 << 30  # bytes of an archive whose list is kept for the next run
 OPEN_FILES = 128
+KINDS = (".tar", ".parquet")  # the second is read by :mod:`mae_bench.datasets.parquet`
 DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
 SYNONYMS = {"val": ("val", "valid", "validation"), "train": ("train", "training")}
 
@@ -63,18 +64,28 @@ def find_archives(prefix: str | Path) -> list[Path]:
 
     Args:
         prefix: the folder: archives are in it, where nothing else is, or beside it, with its name
-            in theirs, such as ``ILSVRC2012_img_train.tar`` for ``train``; or an archive.
+            in theirs, such as ``ILSVRC2012_img_train.tar`` for ``train``, or beside it in ``data``,
+            as Hugging Face has its Parquet files; or an archive.
+
+    Returns:
+        all of one kind, of :data:`KINDS`.
     """
     prefix = Path(prefix)
     if prefix.is_file():
-        return [prefix] if prefix.suffix == ".tar" else []
+        return [prefix] if prefix.suffix in KINDS else []
     if prefix.is_dir():
         entries = [entry for entry in prefix.iterdir() if not entry.name.startswith(".")]
-        others = any(entry.is_dir() or is_image(entry.name) for entry in entries)
-        return [] if others else sorted(e for e in entries if e.suffix == ".tar")
+        if any(entry.is_dir() or is_image(entry.name) for entry in entries):
+            return []
+        return _of_one_kind(entries)
     words = SYNONYMS.get(prefix.name, (prefix.name,))
-    beside = sorted(prefix.parent.glob("*.tar")) if prefix.parent.is_dir() else []
-    return [path for path in beside if set(words) & set(re.split(r"[\W_\d]+", path.stem))]
+    beside = [*prefix.parent.glob("*"), *prefix.parent.glob("data/*.parquet")]
+    return _of_one_kind(p for p in beside if set(words) & set(re.split(r"[\W_\d]+", p.stem)))
+
+
+def _of_one_kind(paths: Iterable[Path]) -> list[Path]:
+    paths = list(paths)
+    return next(filter(None, (sorted(p for p in paths if p.suffix == k) for k in KINDS)), [])
 
 
 def list_members(archives: Iterable[Path]) -> list[Member]:

@@ -12,12 +12,15 @@ from ..registry import DATASETS
 from .annotations import check_images_exist
 from .archives import DEVKIT, Member, devkit_labels, find_archives, list_members
 from .findings import Findings
-from .folders import class_folders, label_folders, list_images, sort_folders
+from .folders import class_folders, is_number, label_folders, list_images, sort_folders
 from .hold_out import part_of
 from .imagenet_variants import imagenet_classes
 from .label_file import LabelFile, read_label_file
 from .named_samples import NamedSamples
+from .parquet import read_parquet
 from .reading import IMAGE_SUFFIXES
+
+SAME_NAMES = 0.99  # of the classes, where they are taken for those of the config in their order
 
 
 @DATASETS.register_module()
@@ -27,9 +30,9 @@ class ImageFolders(NamedSamples, CustomDataset):
     Class folders: ``<data_root>/<data_prefix>/<class>/**/<image>``, labelled as by
     :func:`label_folders`. A list, with ``ann_file``: see :func:`read_label_file`. Archives in place
     of the folder, see :func:`find_archives`: labels by a list, by files beside the images as in
-    WebDataset's shards, or by folders or archives inside. Without labels,
-    ``with_label=False``: all images below the folder, or of the list. Hidden files and folders are
-    passed over.
+    WebDataset's shards, by folders or archives inside, or by the column of a Parquet file.
+    Without labels, ``with_label=False``: all images below the folder, or of the list. Hidden files
+    and folders are passed over.
 
     Args:
         hold_out: which part of the images, see :func:`part_of`; None: all.
@@ -60,7 +63,9 @@ class ImageFolders(NamedSamples, CustomDataset):
     def load_data_list(self) -> list[dict]:
         """One dict with ``img_path`` and, unless there are none, ``gt_label`` for each image."""
         if archives := find_archives(self.img_prefix):
-            samples = self._from_archives(list_members(archives))
+            is_parquet = archives[0].suffix == ".parquet"
+            read = self._from_parquet if is_parquet else self._from_archives
+            samples = read(archives)
         elif self.ann_file:
             samples = self._from_list()
         elif self.with_label:
@@ -99,9 +104,9 @@ class ImageFolders(NamedSamples, CustomDataset):
         if self.CLASSES is None:
             self._metainfo["classes"] = tuple(folders)
 
-    def _from_archives(self, members: list[Member]) -> list[dict]:
+    def _from_archives(self, archives: list[Path]) -> list[dict]:
         """Labels by a list, by the files beside each image, or by the folders in the archives."""
-        members = [m for m in members if self.is_valid_file(m.name)]
+        members = [m for m in list_members(archives) if self.is_valid_file(m.name)]
         if not members:
             return []
         if not self.with_label:
@@ -127,6 +132,39 @@ class ImageFolders(NamedSamples, CustomDataset):
                 f"{listed.names[chosen.index(None)]}: write their folders too"
             )
         return [_archived(m, label) for m, label in zip(chosen, labels, strict=True) if m]
+
+    def _from_parquet(self, files: list[Path]) -> list[dict]:
+        """Labels by the column, whose numbers have names, or by what is written in it."""
+        found = read_parquet(files, self.with_label)
+        if not self.with_label:
+            return [_archived(member) for member in found.members]
+        written = [member.label for member in found.members]
+        if found.classes is None:
+            rows = list(range(len(written)))
+            names = [member.path for member in found.members]
+            labels, classes = LabelFile(files[0], names, written, rows).numbers(
+                self.CLASSES, self.IDS
+            )
+        else:
+            known = self._label_names(found.classes, str(files[0]))
+            labels = [known[int(number)] for number in written]
+            classes = found.classes if self.CLASSES is None else tuple(self.CLASSES)
+        self._metainfo["classes"] = classes
+        return [_archived(m, label) for m, label in zip(found.members, labels, strict=True)]
+
+    def _label_names(self, names: Sequence[str], where: str) -> list[int]:
+        """The label here of each class there."""
+        known = (self.CLASSES, self.IDS)
+        if self.CLASSES is None or any(_are(names, those) for those in known):
+            return list(range(len(names)))
+        if not any(name in those or is_number(name) for name in names for those in known):
+            raise ValueError(
+                f"{where}: its classes, {names[0]!r} to {names[-1]!r}, are not the "
+                f"{len(self.CLASSES)} of metainfo.classes, {self.CLASSES[0]!r} to "
+                f"{self.CLASSES[-1]!r}: correct metainfo.classes"
+            )
+        labels = label_folders(names, self.CLASSES, self.IDS, where)
+        return [labels[name] for name in names]
 
     def _listed_members(self, members: list[Member]) -> LabelFile | None:
         """Names and labels of the images where they are written; None where folders tell."""
@@ -169,6 +207,19 @@ class ImageFolders(NamedSamples, CustomDataset):
         classes = self._metainfo["classes"]
         labels = Counter(sample["gt_label"] for sample in samples)
         self.class_counts = Counter({name: labels[i] for i, name in enumerate(classes)})
+
+
+def _are(names: Sequence[str], known: Sequence[str]) -> bool:
+    """Whether names are those that are known, in their order, but for a few that are not known.
+
+    ImageNet has two classes called crane; where names have to differ, one of them is crane2.
+    """
+    if len(names) != len(known):
+        return False
+    there = set(known)
+    same = sum(map(str.__eq__, names, known))
+    moved = any(a != b and a in there for a, b in zip(names, known, strict=True))
+    return same >= SAME_NAMES * len(names) and not moved
 
 
 def _by_name(members: list[Member]) -> dict[str, Member | None]:

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 
 import yaml
 
+from ..download import download
 from .archives import DEVKIT, check_end, devkit_labels
 
 SETS_FILE = Path(__file__).with_name("published_sets.yaml")
@@ -74,7 +75,7 @@ def prepare(
             say(f"{file}: not needed, there is {given[0]}")
             continue
         if not path.is_file() and download:
-            _download(how.get("url"), path, entry, say)
+            _download(how, path, entry, say)
         if not path.is_file():
             raise FileNotFoundError(
                 f"{path}: no such archive; get it from {entry['page']} ({entry['licence']})"
@@ -105,20 +106,26 @@ def _link(entry: Mapping[str, Any], archives: Path, folder: Path, say: Told) -> 
                 say(f"{target}: linked to {found}")
 
 
-def _download(url: str | None, path: Path, entry: Mapping[str, Any], say: Told) -> None:
+def _download(how: Mapping[str, Any], path: Path, entry: Mapping[str, Any], say: Told) -> None:
+    url = how.get("url")
     if url is None:
         raise FileNotFoundError(
             f"{path}: no such archive, and its owner has no public address: get it from "
             f"{entry['page']} ({entry['licence']})"
         )
-    from torch.hub import download_url_to_file
+
+    def check(part: Path) -> None:
+        if "md5" in how:
+            check_md5(part, how["md5"])
 
     say(f"{path.name}: downloading from {url}")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    # What was fetched in parts has to have a checksum, its own or a published one.
     try:
-        download_url_to_file(url, str(path))  # appears once it is whole
-    except OSError as error:
-        raise ValueError(f"{url}: cannot be downloaded ({error})") from None
+        download(url, path, check, resume="md5" in how or path.suffix in (".zip", ".gz", ".tgz"))
+    except ConnectionError as error:
+        raise ValueError(
+            f"{url}: cannot be downloaded ({error}); the same command goes on where it stopped"
+        ) from None
 
 
 def check_md5(path: Path, expected: str) -> None:

@@ -20,6 +20,7 @@ from mae_bench.datasets.image_folders import ImageNet1K
 from mae_bench.datasets.imagenet_variants import imagenet_classes
 from mae_bench.datasets.preparing import prepare, published_sets, safe_name
 
+from ..checkpoint.web import serve
 from .test_archives import below, pack
 
 ROOT = Path(__file__).parents[2]
@@ -249,6 +250,39 @@ def test_names():
     for name in ("", "..", "a/../../b", "/a", "C:/a", "a\\b"):
         with pytest.raises(ValueError, match=r"x\.tar: .* leads out"):
             safe_name(name, Path("x.tar"))
+
+
+@pytest.mark.parametrize("checksum", [True, False])
+def test_a_download_goes_on_where_it_stopped(sets, tmp_path, monkeypatch, checksum):
+    """A tar without a checksum starts anew: nothing would tell that its parts fit."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DOWNLOAD_TIMEOUT", 2)
+    content = pack(tmp_path / "imagenet-a.tar", [(f"imagenet-a/{IDS[1]}/a.jpg", image(1))])
+    content = content.read_bytes()
+    how = sets["imagenet-a"]["archives"]["imagenet-a.tar"]
+    how["md5"] = hashlib.md5(content).hexdigest()
+    if not checksum:
+        del how["md5"]
+    part = tmp_path / "archives/.imagenet-a.tar.part"
+    part.parent.mkdir()
+    part.write_bytes(content[:700])  # of a process that was killed
+    with serve() as web:
+        web.files["/imagenet-a.tar"] = content
+        how["url"] = f"{web.address}/imagenet-a.tar"
+        folder = prepare("imagenet-a", part.parent, tmp_path / "data", download=True)
+        ranges = [asked[2] for asked in web.asked if asked[0] == "GET"]
+    assert ranges == (["bytes=700-"] if checksum else [None])
+    assert (folder / "imagenet-a" / IDS[1] / "a.jpg").read_bytes() == image(1)
+    assert not part.exists()
+
+
+def test_a_download_of_something_else_is_not_kept(sets, tmp_path):
+    with serve() as web:
+        web.files["/imagenet-a.tar"] = b"<html>"
+        how = sets["imagenet-a"]["archives"]["imagenet-a.tar"]
+        how["url"], how["md5"] = f"{web.address}/imagenet-a.tar", "0" * 32
+        with pytest.raises(ValueError, match="its MD5 is .* the published archive has 0000"):
+            prepare("imagenet-a", tmp_path / "archives", tmp_path / "data", download=True)
+    assert [path.name for path in (tmp_path / "archives").iterdir()] == [".imagenet-a.tar.lock"]
 
 
 def test_download_checksum_and_space(sets, tmp_path, monkeypatch):

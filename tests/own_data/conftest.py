@@ -133,6 +133,7 @@ def commands(tmp_path, monkeypatch, capfd) -> Callable[..., Commands]:
     """Commands for a task and a folder, as from the command line, on tiny models."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     original = loading.load_config
     settings: dict[str, Any] = {}
 

@@ -145,12 +145,29 @@ def test_the_same_data_elsewhere_with_other_workers_is_the_same_run(train, copy,
     assert run["data"]["train"]["samples"] == 22 and run["threads"] == before
 
 
-def test_a_run_from_an_archive_is_that_from_the_folder_and_resumes_to_the_bit(
-    train, images, tmp_path
-):
-    with tarfile.open(tmp_path / "noise-train.tar", "w") as tar:
+def pack_tar(images: Path, root: Path) -> None:
+    with tarfile.open(root / "noise-train.tar", "w") as tar:
         for name in ("b", "a"):
             tar.add(images / name, name)
+
+
+def pack_parquet(images: Path, root: Path) -> None:
+    pa, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    paths = sorted(images.glob("*/*"))
+    rows = [{"bytes": path.read_bytes(), "path": path.name} for path in paths]
+    labels = ["ab".index(path.parent.name) for path in paths]
+    for shard, start in enumerate((0, 8)):
+        part = slice(start, None if shard else 8)
+        table = pa.table({"image": rows[part], "label": labels[part]})
+        parquet.write_table(table, root / f"train-{shard}.parquet", row_group_size=3)
+
+
+@pytest.mark.parametrize("pack", [pack_tar, pack_parquet])
+def test_a_run_from_archives_is_that_from_the_folder_and_resumes_to_the_bit(
+    train, images, tmp_path, monkeypatch, pack
+):
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    pack(images, tmp_path)
 
     def packed(config):
         dataset = config.train_dataloader.dataset
