@@ -6,6 +6,8 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
+
 from mae_bench.suite.display import (
     BarDisplay,
     PlainDisplay,
