@@ -49,7 +49,7 @@ from mmengine.runner import TestLoop, ValLoop
 from torch.optim import AdamW
 
 from mae_bench.datasets.coco_instances import CocoInstances
-from mae_bench.datasets.loading import LoadImage
+from mae_bench.datasets.loading import ChannelsFirst, LoadImage
 from mae_bench.models import FeaturePyramidAdapter, VisionTransformer
 from mae_bench.openmmlab.coco_metric import FastCocoMetric
 from mae_bench.openmmlab.large_scale_jitter import FitToSquare, LargeScaleJitter
@@ -234,6 +234,7 @@ train_dataloader = dict(
             dict(type=LoadPolygons, with_bbox=True, with_mask=True),
             dict(type=LargeScaleJitter, size=size, ratio_range=(0.1, 2.0), pad=128),
             dict(type=RandomFlip, prob=0.5),
+            dict(type=ChannelsFirst),
             dict(type=PackDetInputs),
         ],
     ),

@@ -30,7 +30,7 @@ from mmengine.optim import LinearLR, MultiStepLR, OptimWrapper
 from timm.layers import LayerNorm2d
 from torch.optim import AdamW
 
-from mae_bench.datasets.loading import LoadImage
+from mae_bench.datasets.loading import ChannelsFirst, LoadImage
 from mae_bench.models import SimpleFeaturePyramid
 from mae_bench.openmmlab.cascade import OneMaskCascadeRoIHead
 from mae_bench.openmmlab.large_scale_jitter import FitToSquare, LargeScaleJitter
@@ -64,6 +64,7 @@ train_dataloader["dataset"].update(
         dict(type=LoadPolygons, with_bbox=True, with_mask=True),
         dict(type=RandomFlip, prob=0.5),
         dict(type=LargeScaleJitter, size=size, ratio_range=(0.1, 2.0)),
+        dict(type=ChannelsFirst),
         dict(type=PackDetInputs),
     ]
 )

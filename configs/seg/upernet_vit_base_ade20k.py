@@ -34,7 +34,7 @@ from mmseg.models import CrossEntropyLoss, EncoderDecoder, FCNHead, SegDataPrePr
 from torch.optim import AdamW
 
 from mae_bench.datasets.images_and_masks import ADE20K
-from mae_bench.datasets.loading import LoadImage
+from mae_bench.datasets.loading import ChannelsFirst, LoadImage
 from mae_bench.datasets.masks import LoadMask
 from mae_bench.models import FeaturePyramidAdapter, VisionTransformer
 from mae_bench.openmmlab.seg_transforms import (
@@ -129,6 +129,7 @@ train_dataloader = dict(
             dict(type=FastRandomCrop, crop_size=(size, size), cat_max_ratio=0.75),
             dict(type=RandomFlip, prob=0.5),
             dict(type=FastPhotoMetricDistortion),
+            dict(type=ChannelsFirst),
             dict(type=PackSegInputs),
         ],
     ),

@@ -63,8 +63,9 @@ def shift_zero(labels: np.ndarray) -> np.ndarray:
 class LoadMask(LoadAnnotations):
     """mmsegmentation's ``LoadAnnotations``, which names the file that is no mask of the image.
 
-    It is read by Pillow, from the local disk, whatever ``imdecode_backend`` and ``backend_args``
-    say. ``reduce_zero_label`` and ``label_map`` come with the sample, and so may ``num_classes``.
+    It is read by OpenCV or Pillow, from the local disk, whatever ``imdecode_backend`` and
+    ``backend_args`` say. ``reduce_zero_label`` and ``label_map`` come with the sample, and so may
+    ``num_classes``.
 
     Raises:
         FileNotFoundError: no such file.

@@ -4,6 +4,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from PIL import Image
 
+from ..datasets.loading import in_order
 from ..registry import TRANSFORMS
 from .mask_geometry import Crop, crop_masks
 
@@ -17,7 +18,7 @@ def resize(image: np.ndarray, crop: Crop) -> np.ndarray:
     box = (crop.left / scale_x, crop.top / scale_y, right / scale_x, bottom / scale_y)
     height, width = crop.source
     inside = (*box[:2], min(box[2], width), min(box[3], height))
-    pixels = Image.fromarray(image)
+    pixels = Image.fromarray(in_order(image))
     return np.asarray(pixels.resize((crop.width, crop.height), Image.Resampling.BILINEAR, inside))
 
 

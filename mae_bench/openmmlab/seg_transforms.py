@@ -5,6 +5,7 @@ import numpy as np
 from mmcv.transforms.utils import cache_randomness
 from mmseg.datasets.transforms import PhotoMetricDistortion, RandomCrop
 
+from ..datasets.loading import in_order
 from ..registry import TRANSFORMS
 
 MAX_TRIES = 10  # mmseg's, of a crop that one class fills
@@ -38,6 +39,11 @@ class FastRandomCrop(RandomCrop):
 @TRANSFORMS.register_module()
 class FastPhotoMetricDistortion(PhotoMetricDistortion):
     """mmseg's ``PhotoMetricDistortion``, each of whose steps looks its 256 values up."""
+
+    def transform(self, results: dict) -> dict:
+        """Distort ``img`` (H, W, 3) uint8 BGR."""
+        results["img"] = in_order(results["img"])
+        return super().transform(results)
 
     def convert(self, img: np.ndarray, alpha: float = 1, beta: float = 0) -> np.ndarray:
         """``alpha * img + beta``, within 0 and 255, rounded down; ``img`` of any shape, uint8."""

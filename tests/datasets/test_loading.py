@@ -6,15 +6,19 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmdet.datasets.transforms import PackDetInputs
+from mmseg.datasets.transforms import PackSegInputs
 from PIL import Image, ImageOps
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode
 
 from mae_bench.datasets.loading import (
+    ChannelsFirst,
     LoadImage,
     LoadImageTensor,
     RandomResizedCropTensor,
     TensorToArray,
+    in_order,
 )
 from mae_bench.datasets.reading import BrokenImage, is_image, read_image, stored_size, turned
 
@@ -235,3 +239,24 @@ def test_truncated_files_of_every_format(tmp_path, slope):
         for read in (read_image, lambda p: LoadImageTensor()(dict(img_path=str(p)))):
             with pytest.raises(BrokenImage, match=f"a.{suffix}: cannot be decoded"):
                 read(path)
+
+
+@pytest.mark.parametrize("flipped", [False, True])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_channels_first_is_what_packing_would_make(flipped, channels):
+    image = np.random.default_rng(0).integers(0, 256, (5, 7, channels), dtype=np.uint8)
+    shown = np.flip(image, axis=1) if flipped else image
+    for packing in (PackDetInputs(meta_keys=()), PackSegInputs(meta_keys=())):
+        expected = packing(dict(img=shown.copy()))["inputs"]
+        stored = ChannelsFirst()(dict(img=shown))["img"]
+        packed = packing(dict(img=stored))["inputs"]
+        assert torch.equal(packed, expected) and packed.is_contiguous()
+        assert np.shares_memory(packed.numpy(), stored)  # nothing was copied
+
+
+def test_flipped_view_is_copied_in_order():
+    image = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
+    assert in_order(image) is image
+    for view in (image[:, ::-1], image[:3, 1::-1], image[..., :1][:, ::-1]):
+        found = in_order(view)
+        assert found.shape == view.shape and found.strides[1] > 0 and (found == view).all()

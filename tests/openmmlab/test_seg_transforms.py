@@ -23,8 +23,10 @@ def labels() -> np.ndarray:
     return labels
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_colours_are_mmsegs(image, seed):
+@pytest.mark.parametrize("flipped", [False, True])
+@pytest.mark.parametrize("seed", range(20))
+def test_colours_are_mmsegs(image, seed, flipped):
+    image = np.flip(image, axis=1) if flipped else image  # mmcv's RandomFlip gives such a view
     found = []
     for transform in (PhotoMetricDistortion(), FastPhotoMetricDistortion()):
         np.random.seed(seed)
