@@ -94,7 +94,7 @@ def load(kind: str, prefix: Sequence[str] = (), handles: int | None = None) -> s
     script = PREDICT if kind == "predict" else LOAD
     command = [*prefix, sys.executable, "-c", script, kind]
     ended = subprocess.run(
-        command, preexec_fn=limit, capture_output=True, text=True, timeout=120, check=False
+        command, preexec_fn=limit, capture_output=True, text=True, timeout=600, check=False
     )
     return ended.stdout
 

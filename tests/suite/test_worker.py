@@ -17,7 +17,7 @@ from mae_bench.suite.plan import Job
 
 pytestmark = pytest.mark.faults
 
-COMMAND = ("-c", "import os, time; print(os.getpid(), flush=True); time.sleep(60)")
+COMMAND = ("-c", "import os, time; print(os.getpid(), flush=True); time.sleep(600)")
 
 
 @pytest.fixture

@@ -177,7 +177,7 @@ def test_killed_at_random_moments(images, tmp_path, model, workers, chance, tall
     starts = Starts(tmp_path / "killed", images, model, workers)
     starts.kill_in_save(2)
     for _ in range(5):
-        starts.kill_after(chance.randint(1, 7), delay=chance.uniform(0, 0.02))
+        starts.kill_after(chance.randint(1, 5), delay=chance.uniform(0, 0.02))
         tally["kills"] += 1
     starts.finish()
     assert_same_run(tmp_path / "killed", tmp_path / "whole", LONG * STEPS)
