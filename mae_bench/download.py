@@ -4,6 +4,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from .files import DiskFull
+
 NOTHING_LEFT = 416  # HTTP: the range begins behind the end
 
 
@@ -18,6 +20,7 @@ def download(url: str, path: Path, check: Callable[[Path], object], resume: bool
 
     Raises:
         ConnectionError: it cannot be had from there.
+        DiskFull: there is no room for it.
         ValueError: of ``check``.
     """
     from filelock import FileLock
@@ -28,7 +31,10 @@ def download(url: str, path: Path, check: Callable[[Path], object], resume: bool
             return
         part = path.with_name(f".{path.name}.part")
         try:
-            _get(url, part, resume)
+            with DiskFull.named(part, "what comes from there"):
+                _get(url, part, resume)
+        except DiskFull:
+            raise
         except Exception as error:  # of whatever library and layer of the network
             raise ConnectionError(f"{type(error).__name__}") from error
         try:

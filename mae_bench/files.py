@@ -6,7 +6,8 @@ import json
 import math
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,17 @@ class DiskFull(ValueError):
             "kept. Free some space and start again (training: with --resume)"
         )
 
+    @classmethod
+    @contextmanager
+    def named(cls, path: str | Path, what: str) -> Iterator[None]:
+        """Raise :meth:`at` where the disk is full, of which the system names no file."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in DISK_FULL_ERRORS:
+                raise
+            raise cls.at(path, what) from error
+
 
 def write_atomic(content: bytes | Sequence[bytes | memoryview], path: str | Path) -> None:
     """Write a file so that ``path`` holds either the old or the new content, also after a crash.
@@ -46,22 +58,19 @@ def write_atomic(content: bytes | Sequence[bytes | memoryview], path: str | Path
     # Not a file of tempfile: those are private to their owner, and results are for colleagues too.
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
-        with temporary.open("xb") as file:
-            file.writelines(pieces)
-            file.flush()
-            os.fsync(file.fileno())
-            written = os.fstat(file.fileno())
-        try:
-            temporary.replace(path)
-        except FileNotFoundError:
-            # over a network the answer to a successful call may be lost and the call repeated
-            if not path.exists() or not os.path.samestat(path.stat(), written):
-                raise
-        _sync_folder(path.parent)
-    except OSError as error:
-        if error.errno not in DISK_FULL_ERRORS:
-            raise
-        raise DiskFull.at(path, f"{sum(map(len, pieces))} bytes") from None
+        with DiskFull.named(path, f"{sum(map(len, pieces))} bytes"):
+            with temporary.open("xb") as file:
+                file.writelines(pieces)
+                file.flush()
+                os.fsync(file.fileno())
+                written = os.fstat(file.fileno())
+            try:
+                temporary.replace(path)
+            except FileNotFoundError:
+                # over a network the answer to a successful call may be lost and the call repeated
+                if not path.exists() or not os.path.samestat(path.stat(), written):
+                    raise
+            _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 

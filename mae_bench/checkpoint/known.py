@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from ..download import download
+from ..files import DiskFull
 
 FOLDER_VARIABLE = "MAE_BENCH_CHECKPOINTS"
 DATA = Path(__file__).with_name("known_checkpoints.yaml")
@@ -145,6 +146,8 @@ def fetch_known(known: Known) -> Path:
             f"{known.file}: not there, and it cannot be had from {known.address} ({error}): put "
             f"the file ({known.size}) there, or connect"
         ) from None
+    except DiskFull:
+        raise
     except ValueError:
         raise ValueError(
             f"{known.address}: what came has not the published hash {known.hash} "

@@ -20,6 +20,7 @@ from typing import Any, BinaryIO
 import yaml
 
 from ..download import download
+from ..files import DiskFull
 from .archives import DEVKIT, check_end, devkit_labels
 
 SETS_FILE = Path(__file__).with_name("published_sets.yaml")
@@ -86,7 +87,8 @@ def prepare(
             check_md5(path, how["md5"])
         say(f"{file}: unpacking into {folder / how.get('into', '')}")
         try:
-            count = _unpack(path, how, folder, archives)
+            with DiskFull.named(folder, f"what is in {file}"):
+                count = _unpack(path, how, folder, archives)
         except DAMAGED as error:
             raise ValueError(f"{path}: is cut off or damaged ({error}): get it again") from None
         done.parent.mkdir(exist_ok=True)

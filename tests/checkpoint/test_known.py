@@ -25,6 +25,7 @@ from mae_bench.checkpoint.known import (
 from mae_bench.checkpoint.locate_checkpoint import find_here, push
 from mae_bench.checkpoint.reader import read_checkpoint
 from mae_bench.cli.run_suite import fetch
+from mae_bench.files import DiskFull
 from mae_bench.suite.plan import Plan
 from mae_bench.text import PlainConsole
 
@@ -156,6 +157,15 @@ def test_without_a_network_it_says_what_to_put_where(mae, web, monkeypatch):
     monkeypatch.delenv("HF_HUB_OFFLINE")
     with pytest.raises(FileNotFoundError, match=message):
         fetch_known(replace(entry, address=f"{web.address}/gone/tiny.pth"))
+
+
+@pytest.mark.faults
+def test_a_full_disk_is_not_taken_for_the_network_or_another_hash(mae):
+    entry, _ = mae
+    entry.file.parent.mkdir(parents=True, exist_ok=True)
+    entry.file.with_name(f".{entry.file.name}.part").symlink_to("/dev/full")
+    with pytest.raises(DiskFull, match=r"tiny\.pth\.part: the disk is full"):
+        fetch_known(entry)
 
 
 def test_several_processes_fetch_it_once(mae, web):

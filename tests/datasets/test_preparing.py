@@ -1,5 +1,6 @@
 """Archives as published, made small, become what recipes read; a malicious one writes nothing."""
 
+import errno
 import hashlib
 import http.server
 import io
@@ -19,6 +20,7 @@ from mae_bench.datasets import preparing
 from mae_bench.datasets.image_folders import ImageNet1K
 from mae_bench.datasets.imagenet_variants import imagenet_classes
 from mae_bench.datasets.preparing import prepare, published_sets, safe_name
+from mae_bench.files import DiskFull
 
 from ..checkpoint.web import serve
 from .test_archives import below, pack
@@ -127,6 +129,18 @@ def test_killed_anywhere_it_goes_on_and_shows_no_half_set(sets, imagenet, tmp_pa
         assert shown(folder) == EXPECTED
         assert not {p.name for p in written} & {p.name for p in again}  # nothing twice
         assert not list(folder.rglob("*.part"))
+
+
+@pytest.mark.faults
+def test_a_full_disk_is_named_and_goes_on_once_there_is_room(sets, imagenet, tmp_path, monkeypatch):
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device")  # as of a write: no file is named
+
+    with monkeypatch.context() as patch:
+        patch.setattr(preparing, "_write_bytes", full)
+        with pytest.raises(DiskFull, match=r"imagenet: the disk is full, what is in ILSVRC2012"):
+            prepare("imagenet", imagenet, tmp_path / "data")
+    assert shown(prepare("imagenet", imagenet, tmp_path / "data")) == EXPECTED
 
 
 @pytest.mark.parametrize("name", [n for n, e in published_sets().items() if "config" in e])
