@@ -53,10 +53,16 @@ class ForgivingStream:
 
 @contextmanager
 def forgiving_output() -> Iterator[ForgivingStream]:
-    """Make standard output and standard error forgiving; gives the former."""
+    """Make standard output and standard error forgiving; gives the former.
+
+    One that was closed before the start is None, and its number free for any other file.
+    """
     before = sys.stdout, sys.stderr
-    output = ForgivingStream(sys.stdout)
-    sys.stdout, sys.stderr = output, ForgivingStream(sys.stderr)  # type: ignore[assignment]
+    output, errors = (
+        ForgivingStream(os.fdopen(os.open(os.devnull, os.O_WRONLY), "w") if one is None else one)
+        for one in before
+    )
+    sys.stdout, sys.stderr = output, errors  # type: ignore[assignment]
     try:
         yield output
     finally:

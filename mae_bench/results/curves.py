@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..run_folder import SCALARS_PATTERN
+from ..text import printable
 
 # Wong, "Points of view: Color blindness", Nature Methods 8 (2011): blue, orange, green, purple;
 # they stand out on white and on black. Line styles and markers tell them apart without colour.
@@ -120,6 +121,7 @@ def draw_curves(
     options: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": salt, "font.size": 9}
     options |= dict.fromkeys(coloured, TEXT_COLOUR)
     options["text.parse_math"] = False  # a label with dollar signs is a label
+    title, y_label = printable(title), printable(y_label)
     with rc_context(options):
         figure = Figure(figsize=(4.2, 2.6), layout="constrained")
         axes = figure.add_subplot()
@@ -135,7 +137,7 @@ def draw_curves(
                     marker=MARKERS[style % len(MARKERS)] if len(x) < 20 else None,
                     markersize=4,
                     linewidth=1.4,
-                    label=label if index == 0 else None,
+                    label=printable(label) if index == 0 else None,
                 )
         axes.set(title=title, xlabel=x_label, ylabel=y_label)
         whole = all(
@@ -154,5 +156,5 @@ def draw_curves(
     svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg)
     # ids of groups repeat from drawing to drawing, and nothing refers to them
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)
-    text = Markup.escape(f"{title}: {y_label} by {x_label}, {', '.join(curves)}")
+    text = Markup.escape(printable(f"{title}: {y_label} by {x_label}, {', '.join(curves)}"))
     return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{text}"', 1))

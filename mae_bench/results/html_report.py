@@ -6,12 +6,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from ..files import read_json, write_atomic
 from ..run_folder import FAILED_NAME
+from ..text import printable
 from . import figures
 from .compare import changes, comparison_grid
 from .curves import read_scalars
@@ -74,7 +76,11 @@ def write_report(
     records = found.records
     runs = [Run(name, record, ancestors(name, records)) for name, record in records.items()]
     environment = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        finalize=_visible,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     names = [suite.name for suite in found.suites.values()]
@@ -103,6 +109,11 @@ def write_report(
     )
     write_atomic(html.encode(), out)
     return out
+
+
+def _visible(value: Any) -> Any:
+    """Text of strangers without what turns its direction or moves a cursor."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _grids(prefix: str, grids: Sequence[Grid]) -> list[tuple[str, Grid]]:

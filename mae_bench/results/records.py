@@ -38,7 +38,9 @@ def scan_records(folder: str | Path) -> tuple[dict[str, Record], list[str]]:
         raise FileNotFoundError(f"{folder}: no such folder, and no record")
     records: dict[str, Record] = {}
     problems: list[str] = []
-    for path in sorted({*folder.rglob(RECORD_NAME), *folder.rglob(f"*{RECORD_SUFFIX}")}):
+    # by a pattern: of a whole name it would be asked first whether a link leads to a file
+    named = folder.rglob(f"*{RECORD_NAME}")
+    for path in sorted(p for p in named if p.name == RECORD_NAME or p.name.endswith(RECORD_SUFFIX)):
         name = path.relative_to(folder).as_posix()
         try:
             record = read_record(path)

@@ -130,13 +130,15 @@ def current_state(jobs: Sequence[Job], slots: int, retry_failed: bool = False) -
 
 
 def _failure(job: Job) -> dict[str, Any] | None:
-    """What ``failed.json`` says; a damaged one says that the job failed."""
+    """What ``failed.json`` says; a damaged one says that the job failed, unless it has a record."""
     path = job.folder / FAILED_NAME
     try:
         found = read_json(path)
     except FileNotFoundError:
         return None
     except ValueError as error:
+        if (job.folder / RECORD_NAME).is_file():
+            return None
         found = {"reason": str(error)}
     tail = found.get("log_tail")
     return {

@@ -66,6 +66,13 @@ def test_a_reader_that_goes_away(tmp_path):
     assert (tmp_path / "done").exists()
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_none_at_all(tmp_path, closed):
+    ended = run(tmp_path, closed)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert (tmp_path / "done").exists()
+
+
 def test_no_standard_error_either(tmp_path):
     ended = run(tmp_path, "2> /dev/full | head -1")
     assert ended.returncode == 0

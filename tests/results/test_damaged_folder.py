@@ -64,6 +64,16 @@ def test_a_damaged_file_is_named_and_the_rest_is_shown(
         assert number in page
 
 
+def test_a_record_that_a_link_no_longer_leads_to_is_named(work_dir, monkeypatch, capsys):
+    path = work_dir / "other/record.json"
+    path.parent.mkdir()
+    path.symlink_to("not-mounted")
+    assert (
+        f"skipped: [Errno 2] No such file or directory: '{path}'"
+        in run_report(monkeypatch, capsys, work_dir)[1]
+    )
+
+
 WORDS = [[1], {"a": 1}, "cost $x^$ [/x]", -7, None, 10**300]
 
 
@@ -133,7 +143,8 @@ def test_a_label_is_no_markup(work_dir, monkeypatch, capsys, label):
     rows = csv.reader(io.StringIO(run_report(monkeypatch, capsys, work_dir, "--format", "csv")[0]))
     assert (f"'{shown}" if label[0] == "=" else shown) in {row[1] for row in rows}
     run_report(monkeypatch, capsys, work_dir, "--format", "html")
-    assert "<script>" not in (work_dir / "report.html").read_text()
+    page = (work_dir / "report.html").read_text()
+    assert "<script>" not in page and "\x1b" not in page and "\u202e" not in page
     text = run_report(monkeypatch, capsys, work_dir, "--format", "md")[0]
     for active in ("<script", "$x^$", " [d](", "*c*", "\x1b"):
         assert active not in text.replace("\\$", "").replace("\\*", "").replace("\\[", "")

@@ -350,6 +350,14 @@ def test_a_full_disk_is_no_failure_of_the_job(workplace):
     assert not run(workplace).failed
 
 
+def test_a_damaged_note_of_a_failure_beside_a_record_says_nothing(workplace):
+    state = run(workplace)
+    job = state.jobs[0]
+    assert job.name in state.done
+    (job.folder / "failed.json").write_text("")
+    assert job.name in current_state(state.jobs, 1).done
+
+
 @pytest.mark.parametrize(
     "content", ["", "null", "[1]", '{"reason": 5}', '{"log_tail": 1}', "\\xff"]
 )
