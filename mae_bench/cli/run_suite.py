@@ -13,7 +13,7 @@ from typing import Any
 
 from ..config.locate import find_config
 from ..config.loggers import LOGGERS_VARIABLE, check_loggers
-from ..files import write_atomic
+from ..files import EXIT_DISK_FULL, write_atomic
 from ..results.html_report import write_report
 from ..results.overview import overview
 from ..results.table_file import Suite, load_suite, resources_from, write_suite
@@ -133,12 +133,14 @@ def main() -> int:
     summarise(work_dir, console)
     for name, reason in state.failed.items():
         log = work_dir / name / LOG_NAME
-        print(printable(f"failed: {name}: {reason}; see {log}"), file=sys.stderr)
+        what = "stopped" if name in state.no_room else "failed"
+        print(printable(f"{what}: {name}: {reason}; see {log}"), file=sys.stderr)
     for name, needed in state.blocked.items():
         print(f"blocked: {name}: it needs {needed}", file=sys.stderr)
-    if state.failed:
+    if state.failed.keys() - state.no_room:
         print("--retry-failed tries failed jobs once more", file=sys.stderr)
-    return 1 if state.failed else 0
+        return 1
+    return EXIT_DISK_FULL if state.no_room else 0
 
 
 def pairs(option: str, given: list[str]) -> dict[str, Any]:

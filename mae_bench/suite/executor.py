@@ -88,7 +88,8 @@ def _tell(state: State, told: set[str], display: Display) -> None:
         if name in state.done:
             display.event(f"done     {name} in {state.seconds[name]:.0f} s")
         elif name in state.failed:
-            display.event(f"FAILED   {name}: {state.failed[name]}")
+            what = "stopped " if name in state.no_room else "FAILED  "
+            display.event(f"{what} {name}: {state.failed[name]}")
         elif name in state.blocked:
             display.event(f"blocked  {name}: it needs {state.blocked[name]}")
         else:
@@ -206,6 +207,7 @@ class LocalExecutor:
             code = self._processes.pop(name)[1].returncode
             if code == EXIT_CODES[DISK_FULL]:
                 state.fail(_named(name, state), f"the disk is full: free some space; {AGAIN}")
+                state.no_room.add(name)
             elif code not in EXIT_CODES.values():
                 # the worker itself: out of memory, killed by a person, a full disk
                 how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"

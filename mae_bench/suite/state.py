@@ -34,6 +34,7 @@ class State:
     done: set[str] = field(default_factory=set)
     seconds: dict[str, float] = field(default_factory=dict)  # how long the done ones took
     failed: dict[str, str] = field(default_factory=dict)  # name -> reason
+    no_room: set[str] = field(default_factory=set)  # of those, where only a full disk is the reason
     blocked: dict[str, str] = field(default_factory=dict)  # name -> the failed job it needs
     running: dict[str, Running] = field(default_factory=dict)
     queued: set[str] = field(default_factory=set)  # by a cluster, and not running yet

@@ -345,9 +345,21 @@ def test_a_full_disk_is_no_failure_of_the_job(workplace):
     workplace.behave({name: "disk full"})
     state = run(workplace)
     assert state.failed[name] == "the disk is full: free some space; the same command tries again"
+    assert state.no_room == {name}
     assert not (workplace.work_dir / name / "failed.json").exists()
     workplace.behave({})
     assert not run(workplace).failed
+
+
+@pytest.mark.faults
+@pytest.mark.slow
+def test_the_command_says_that_only_the_disk_was_in_the_way(workplace):
+    name = plan_jobs(load_suite(workplace.write()), workplace.work_dir).jobs[0].name
+    workplace.behave({name: "disk full"})
+    ended = subprocess.run(command_line(workplace), capture_output=True, text=True, check=False)
+    assert ended.returncode == 75
+    assert f"stopped: {name}: the disk is full" in ended.stderr
+    assert "retry" not in ended.stderr and "FAILED" not in ended.stdout
 
 
 def test_a_damaged_note_of_a_failure_beside_a_record_says_nothing(workplace):
