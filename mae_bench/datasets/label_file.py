@@ -138,6 +138,8 @@ def _split(line: str) -> list[str]:
     if found := NAME_AND_LABEL.fullmatch(line):
         return [found[1], found[2]]
     parts = line.replace("\t", " ").replace(",", " ").rsplit(maxsplit=1)
+    if not parts:  # nothing but commas
+        return [""]
     # A name alone, or one without a suffix that we know.
     return [line] if len(parts) == 1 or is_image(line) else [line[: len(parts[0])], parts[1]]
 

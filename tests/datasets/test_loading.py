@@ -20,7 +20,14 @@ from mae_bench.datasets.loading import (
     TensorToArray,
     in_order,
 )
-from mae_bench.datasets.reading import BrokenImage, is_image, read_image, stored_size, turned
+from mae_bench.datasets.reading import (
+    BrokenImage,
+    decode_tensor,
+    is_image,
+    read_image,
+    stored_size,
+    turned,
+)
 
 
 def test_an_image_is_read_as_by_mmcv(tmp_path):
@@ -229,6 +236,21 @@ def test_a_file_in_an_archive(tmp_path, slope, loader):
 @pytest.mark.parametrize("name", ["._a.jpg", "a.txt", "a", ".jpg", "x/.a.png"])
 def test_what_is_no_image(name):
     assert not is_image(name)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_a_damaged_file_never_ends_the_process(tmp_path, slope, suffix):
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(slope[:6, :7]).save(path)
+    whole = path.read_bytes()
+    broken = 0
+    for place in range(len(whole)):
+        content = whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1 :]
+        try:
+            assert decode_tensor(path, content).shape[0] == 3
+        except BrokenImage:
+            broken += 1
+    assert broken > 10
 
 
 def test_truncated_files_of_every_format(tmp_path, slope):
