@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from ..datasets.miniworld.world import DEFAULT_ROOT, build
+from ..datasets.miniworld.world import DEFAULT_ROOT, build, check_contents
 
 
 def main() -> int:
@@ -14,6 +14,7 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         description = build(arguments.root, seed=arguments.seed)
+        check_contents(arguments.root)  # of what was there already, too: the hash is of that
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

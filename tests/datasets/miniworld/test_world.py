@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
+from mae_bench.cli import make_miniworld
 from mae_bench.datasets.miniworld import layouts as layouts
 from mae_bench.datasets.miniworld import scenes as scenes
 from mae_bench.datasets.miniworld.world import MiniWorldSize, build, check_contents, content_hash
@@ -325,7 +326,10 @@ def test_arguments_out_of_range(arguments, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_one_flipped_bit_is_seen_before_a_record_names_the_data(world, tmp_path):
+@pytest.mark.faults
+def test_one_flipped_bit_is_seen_before_a_record_names_the_data(
+    world, tmp_path, monkeypatch, capsys
+):
     root = shutil.copytree(world, tmp_path / "world")
     check_contents(root / "imagenet")
     check_contents(tmp_path)  # no world
@@ -335,3 +339,8 @@ def test_one_flipped_bit_is_seen_before_a_record_names_the_data(world, tmp_path)
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"world: its files are not those that were built"):
         check_contents(root / "imagenet")
+    # nor does the command show the old hash
+    monkeypatch.setattr(make_miniworld, "build", build_tiny)
+    monkeypatch.setattr("sys.argv", ["make_miniworld", str(root)])
+    assert make_miniworld.main() == 1
+    assert "its files are not those that were built" in capsys.readouterr().err
