@@ -106,7 +106,9 @@ def wait_for_starts(number: int) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks processes up in /proc")
 @pytest.mark.parametrize("slots", [pytest.param(1, marks=pytest.mark.slow), 2])
-def test_killed_runners_lose_nothing_and_repeat_nothing(tmp_path, monkeypatch, slots, chance):
+def test_killed_runners_lose_nothing_and_repeat_nothing(
+    tmp_path, monkeypatch, slots, chance, tally
+):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[2]))
     Path("job.py").write_text(COMMAND)
@@ -125,12 +127,14 @@ def test_killed_runners_lose_nothing_and_repeat_nothing(tmp_path, monkeypatch, s
     time.sleep(chance.uniform(0, 0.4))
     second.kill()
     second.communicate()
+    tally["kills"] += 2
     # and the process of a job, which cannot clean up behind it
     wait_for_starts(starts() + 2)
     for path in sorted(Path("work").glob("*/*/*/attempts/*.json"), key=os.path.getmtime)[-1:]:
         data = json.loads(path.read_text())
         if data["ended"] is None:
             os.kill(data["pid"], signal.SIGKILL)
+            tally["kills"] += 1
     third.communicate(timeout=300)
     last = start_runner(slots)
     output, _ = last.communicate(timeout=300)
@@ -138,6 +142,7 @@ def test_killed_runners_lose_nothing_and_repeat_nothing(tmp_path, monkeypatch, s
     assert output.strip() == "22 ['seed1/MAE/finetune'] ['seed1/MAE/robustness']"
     assert last.returncode == 1
     events = Path("events.txt").read_text().splitlines()
+    tally["jobs started"] = sum(line.startswith("start") for line in events)
     assert not [line for line in events if line.startswith(("AGAIN", "COLLISION"))]
     assert {line.split()[1] for line in events} == {job.name for job in jobs} - {
         "seed1/MAE/robustness"
