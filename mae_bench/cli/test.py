@@ -7,7 +7,7 @@ one table; interrupted, the same command goes on with what is left.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,18 +51,42 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def choose_split(cfg: Config, split: str | None) -> None:
+def choose_split(cfg: Config, split: str | None, overrides: Iterable[str] = ()) -> None:
     """Let a test evaluate the validation set where that is wanted, or all there is.
 
+    Args:
+        overrides: keys that were given, which have to reach the set that is evaluated.
+
     Raises:
-        ValueError: the config has no such set.
+        ValueError: the config has no such set, or an override is of the other one only.
     """
     has = [name for name in ("test", "val") if cfg.get(f"{name}_dataloader")]
-    if not has or (split or has[0]) not in has:
-        raise ValueError(f"the config has no {split or 'val'}_dataloader to evaluate on")
-    if (split or has[0]) == "val":
+    chosen = split or (has[0] if has else "val")
+    if chosen not in has:
+        raise ValueError(f"the config has no {chosen}_dataloader to evaluate on")
+    other = "val" if chosen == "test" else "test"
+    for key in overrides:
+        if not key.startswith((f"{other}_dataloader.", f"{other}_evaluator.")):
+            continue
+        here = key.replace(other, chosen, 1)
+        if _value(cfg, key) != _value(cfg, here):
+            raise ValueError(
+                f"override {key!r}: the {chosen} set is evaluated, where this changes nothing: "
+                f"write {here!r}, or --split {other}"
+            )
+    if chosen == "val":
         cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
         cfg.test_cfg = {"fp16": bool((cfg.get("val_cfg") or {}).get("fp16"))}
+
+
+def _value(cfg: Any, key: str) -> Any:
+    """What stands under a dotted key; None where there is none."""
+    for part in key.split("."):
+        try:
+            cfg = cfg[int(part)] if isinstance(cfg, (list, tuple)) else cfg[part]
+        except (KeyError, IndexError, TypeError, ValueError):
+            return None
+    return cfg
 
 
 def evaluate(
@@ -116,7 +140,7 @@ def evaluate(
     cfg.launcher = launcher
     cfg.record_file = str(out) if out else None
     cfg.training_folder = training_folder(cfg)
-    choose_split(cfg, split)
+    choose_split(cfg, split, options)
     # A test has nothing to train with, even where it is the test of a training config.
     for key in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"):
         cfg[key] = None

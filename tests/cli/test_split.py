@@ -33,3 +33,24 @@ def test_nothing_to_evaluate():
     cfg = load_config(CONFIGS / "pretrain/mae_vit_mini_miniworld.py")
     with pytest.raises(ValueError, match="the config has no val_dataloader"):
         choose_split(cfg, None)
+
+
+@pytest.mark.parametrize(
+    ("split", "key"),
+    [
+        ("val", "test_evaluator.classwise"),
+        ("val", "test_dataloader.batch_size"),
+        ("test", "val_dataloader.batch_size"),
+    ],
+)
+def test_an_override_of_the_other_set_is_refused(split, key):
+    path, other = CONFIGS / "det/mask_rcnn_vit_base_own.py", "val" if split == "test" else "test"
+    options = {"test_dataloader.num_workers": 3, key: 5 if "batch" in key else True}
+    cfg = load_config(path, options)
+    here = key.replace(other, split, 1)
+    if split == "test":  # where the sets differ, an override of one does not reach the other
+        cfg.test_dataloader.batch_size = 1
+    with pytest.raises(ValueError, match=f"override '{key}': the {split} set .* write '{here}'"):
+        choose_split(cfg, split, [key])
+    cfg = load_config(path, {**options, here: options[key]})
+    choose_split(cfg, split, [key, here])
