@@ -23,6 +23,7 @@ BESIDE = {
     "processes": set(),
     "registry": set(),
     "run_folder": set(),
+    "signature": set(),
     "text": set(),
 }
 # From the ground up: a room may import those below it, and what lies beside the rooms.

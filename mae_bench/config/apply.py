@@ -8,7 +8,8 @@ from typing import Any
 
 from mmengine.config import Config, ConfigDict
 
-from .arguments import OWN_KEYS, RUNNER_KEYS, arguments, find_class, legal_keys
+from ..signature import arguments
+from .arguments import OWN_KEYS, RUNNER_KEYS, find_class, legal_keys
 from .host_classes import ASKED, BACKBONE, is_host_class, wrap_host_class
 from .keys import find, walk
 

@@ -3,7 +3,6 @@
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
 from typing import Any
 
 import mmengine.registry
@@ -19,18 +18,15 @@ from ..datasets.own_data import find_own_data
 from ..models.mae import MAEDecoder
 from ..models.vit import SIZES
 from ..registry import SCOPE
+from ..signature import arguments, arguments_of
 from .keys import LOADERS, walk
 
-# Given by whoever builds the object, never by a config.
-_GIVEN = {"self", "args", "kwargs", "runner", "dataloader", "optimizer", "params", "param_name"}
 # Arguments that name the class which gets all other arguments, and that class by default.
 _HANDS_ON = {
     "ema_type": "ExponentialMovingAverage",
     "host_class": "",
     "resize_type": "Resize",
 }
-# Classes that take **kwargs and forget them, or fail over them at the end of the first epoch.
-_DROP_OTHERS = {"BaseBBoxCoder", "BaseSampler", "CheckpointHook"}
 # Dicts without a type that are handed over whole, to what refuses a name it does not know.
 _OPEN = {
     "clip_grad",
@@ -49,11 +45,6 @@ _BUILD_KEYS = (
     (r".*init_cfg(\.\d+)?", {"layer", "override"}),
     (r".*norm_cfg", {"requires_grad"}),
 )
-
-
-def arguments_of(target: Callable[..., Any]) -> set[str]:
-    """Names of a function's arguments that a config may give."""
-    return set(inspect.signature(target).parameters) - _GIVEN
 
 
 # Keys that the runner looks up in the config.
@@ -153,28 +144,6 @@ def dataset_nodes(cfg: Config, loader: str) -> Iterator[tuple[str, Any, type]]:
         wraps = node.keys() & {"dataset", "datasets"}
         if inspect.isclass(kind) and issubclass(kind, Dataset) and not wraps:
             yield key, node, kind
-
-
-@cache
-def arguments(target: Callable[..., Any]) -> tuple[dict[str, Any], bool]:
-    """Arguments of a class or function with their defaults, and whether it takes any other.
-
-    A class has those of its parents too where it hands them on as ``**kwargs``, and where it has no
-    ``__init__`` of its own.
-    """
-    found: dict[str, Any] = {}
-    takes_any = True
-    constructors = [target]
-    if inspect.isclass(target):
-        classes = [c for c in target.__mro__[:-1] if "__init__" in vars(c)]
-        constructors = [vars(c)["__init__"] for c in classes]
-        takes_any = not any(c.__name__ in _DROP_OTHERS for c in classes)
-    for constructor in constructors:
-        parameters = inspect.signature(constructor).parameters.values()
-        found = {p.name: p.default for p in parameters if p.name not in _GIVEN} | found
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-            return found, False
-    return found, takes_any and bool(constructors)
 
 
 def legal_keys(node: Mapping[str, Any], key: str, scope: str) -> set[str] | None:

@@ -9,7 +9,8 @@ from torch import nn
 from ..models.backbone import keeps_contract
 from ..openmmlab.host_backbone import HostBackbone
 from ..registry import MODELS
-from .arguments import arguments, find_class
+from ..signature import arguments
+from .arguments import find_class
 from .backbone_swap import DENSE_HEADS
 from .keys import find
 

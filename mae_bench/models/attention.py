@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from .kernels import blockwise
 from .kernels.linear import linear, project
-from .kernels.observers import transformed, untouched
+from .kernels.observers import any_mode, any_module_hook, transformed, untouched
 from .position import Grid, RelativePositionBias, decomposed_channels
 
 # Fewest tokens at which PyTorch's fused kernel wins on a CPU in float32. Measured forward and
@@ -143,7 +143,9 @@ class Attention(nn.Module):
 
     def _project_some(self, x: Tensor, num_queries: int) -> tuple[Tensor, Tensor, Tensor]:
         """Queries of the last tokens only, keys and values of all."""
-        if not untouched(self.qkv, nn.Linear):
+        # What counts operators has hooks on all modules too: it is to find those that are made.
+        listened = any_module_hook() and not any_mode()
+        if listened or not untouched(self.qkv, nn.Linear):
             q, k, v = self._split(self.qkv(x))
             return q[:, :, -num_queries:], k, v
         dim = x.shape[2]
@@ -176,8 +178,8 @@ class Attention(nn.Module):
         if not any(side % window for side in grid):
             qkv, padded = partition_windows(project(self.qkv, x), grid, window)
         elif untouched(self.qkv, nn.Linear):
-            qkv, padded = partition_windows(linear(x, self.qkv.weight), grid, window)
-            qkv += self.qkv.bias  # all that the projection of a padded token, a zero, has
+            # the bias is all that the projection of a padded token, a zero, has
+            qkv, padded = partition_windows(project(self.qkv, x), grid, window, self.qkv.bias)
         else:
             x, padded = partition_windows(x, grid, window)
             qkv = self.qkv(x)
@@ -186,13 +188,16 @@ class Attention(nn.Module):
         return project(self.proj, merge_windows(out, padded, grid, window))
 
 
-def partition_windows(x: Tensor, grid: Grid, window: int) -> tuple[Tensor, Grid]:
-    """Cut a token map into non-overlapping windows, padding bottom and right with zeros.
+def partition_windows(
+    x: Tensor, grid: Grid, window: int, padding: Tensor | None = None
+) -> tuple[Tensor, Grid]:
+    """Cut a token map into non-overlapping windows, padded at the bottom and on the right.
 
     Args:
         x: (B, H * W, C).
         grid: (H, W).
         window: side of a window in patches.
+        padding: (C,), what a padded token is; None: zeros.
 
     Returns:
         windows (B * windows, window * window, C) and the padded grid. As in ViTDet, padding is
@@ -201,7 +206,12 @@ def partition_windows(x: Tensor, grid: Grid, window: int) -> tuple[Tensor, Grid]
     batch, _, channels = x.shape
     rows, columns = grid
     x = x.view(batch, rows, columns, channels)
-    x = F.pad(x, (0, 0, 0, -columns % window, 0, -rows % window))
+    below, right = -rows % window, -columns % window
+    if padding is None:
+        x = F.pad(x, (0, 0, 0, right, 0, below))
+    else:
+        x = torch.cat([x, padding.to(x.dtype).expand(batch, rows, right, -1)], dim=2)
+        x = torch.cat([x, padding.to(x.dtype).expand(batch, below, columns + right, -1)], dim=1)
     rows, columns = x.shape[1:3]
     x = x.view(batch, rows // window, window, columns // window, window, channels)
     return x.transpose(2, 3).reshape(-1, window * window, channels), (rows, columns)

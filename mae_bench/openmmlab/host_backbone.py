@@ -2,17 +2,18 @@
 
 import contextlib
 import copy
-import inspect
 import re
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from mmengine.model import BaseModule
 from mmengine.model.weight_init import initialize
 from torch import Tensor, nn
 
+from .. import signature
 from ..models.backbone import INNER, OUTPUTS, blank_features, hide_inner
 from ..models.position import Grid
 from ..registry import MODELS
@@ -91,7 +92,8 @@ class HostBackbone(BaseModule):
         if kind is None:
             raise ValueError(f"model.backbone: nobody knows the class {host_class!r}")
         self.host_class, self.output, self.frozen = host_class, output, frozen
-        self._kind, self._arguments, self._takes = kind, arguments, _argument_names(kind)
+        self._kind, self._arguments = kind, arguments
+        self._takes = set(signature.arguments(kind)[0])
         self.img_size: Any = img_size
         given = next((arguments[key] for key in SIZES if key in arguments), img_size)
         side = (given if self._takes & set(SIZES) else None) or SIDE
@@ -116,6 +118,7 @@ class HostBackbone(BaseModule):
         repeated = output == "maps" and bool(self._index_name) and wanted != asked
         self._places = [wanted.index(i) for i in out_indices or ()] if repeated else list(fixed)
         self.net = self._make(output, wanted if repeated else out_indices)
+        _plain_numbers(self.net)
         self._measure(self._features_of(self.net), out_indices)
         # Norms of the finer maps, which no file of a classifier has.
         self.fresh: list[str] = []
@@ -342,14 +345,12 @@ class HostBackbone(BaseModule):
         return (last.mean(dim=(2, 3)) if last.ndim == 4 else last,)
 
 
-def _argument_names(kind: type) -> set[str]:
-    """Names of a class's arguments, with those of its parents where it hands them on."""
-    names: set[str] = set()
-    for parent in kind.__mro__[:-1]:
-        if "__init__" not in vars(parent):
-            continue
-        parameters = inspect.signature(vars(parent)["__init__"]).parameters
-        names |= set(parameters)
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-            break
-    return names
+def _plain_numbers(net: nn.Module) -> None:
+    """Make Python's own of NumPy's numbers, such as rates of stochastic depth by ``linspace``.
+
+    torch.compile and torch.export take those for tensors, on whose values nothing can branch.
+    """
+    for module in net.modules():
+        for name, value in vars(module).items():
+            if isinstance(value, np.number):
+                vars(module)[name] = value.item()

@@ -14,6 +14,7 @@ from mae_bench.config.apply import OverrideError, apply_overrides
 from mae_bench.config.arguments import RUNNER_KEYS, find_class, legal_keys
 from mae_bench.config.keys import find, set_at, walk
 from mae_bench.config.load import load_config
+from mae_bench.signature import GIVEN
 
 from ..recipes import CONFIGS
 
@@ -83,7 +84,7 @@ def test_every_key_is_an_argument_of_what_is_built(path):
         named = inspect.signature(target).parameters.values()
         own = {p.name for p in named if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)}
         legal = legal_keys(node, key, cfg.default_scope)
-        given_by_builder = arguments._GIVEN | {"boxes", "scores"}
+        given_by_builder = GIVEN | {"boxes", "scores"}
         assert legal is not None and own - given_by_builder <= legal, key
 
 

@@ -19,8 +19,9 @@ from mmpretrain.models.peft.lora import LoRAModel
 from onnx.reference import ReferenceEvaluator
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.module import register_module_forward_hook
 from torch.nn.parallel import DistributedDataParallel
-from torch.nn.utils import prune
+from torch.nn.utils import parametrizations, prune
 from torch.utils.flop_counter import FlopCounterMode
 
 from mae_bench.models import MAE
@@ -201,6 +202,22 @@ def test_hooks_of_all_layers(name):
     assert set(backward) == (set(layers) if name in OWN else set())
 
 
+@pytest.mark.parametrize("name", [*OWN, "mae"])
+def test_hooks_of_all_modules(name):
+    """PyTorch's for the modules of every model, which no layer can be seen to have."""
+    module, x, called = masked_autoencoder() if name == "mae" else build(name), images(), set()
+    torch.manual_seed(5)
+    expected = module(x)
+    handle = register_module_forward_hook(lambda m, i, o: called.add(m))
+    try:
+        torch.manual_seed(5)
+        torch.testing.assert_close(module(x), expected, rtol=1e-4, atol=1e-5)
+    finally:
+        handle.remove()
+    layers = {m for m in module.modules() if isinstance(m, (nn.Linear, nn.Conv2d, nn.LayerNorm))}
+    assert layers and layers <= called
+
+
 def flops_of(module: nn.Module, x: Tensor) -> int:
     with FlopCounterMode(display=False) as counter:
         module(x)
@@ -241,6 +258,18 @@ def test_operations_are_counted(name):
             loss_of(module, x).backward()
         counts.append(counter.get_total_flops())
     assert counts[0] == counts[1] > 0
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_operations_are_those_that_a_profiler_counts(name):
+    """It knows PyTorch's own operators only."""
+    module, x, counts = build(name), images(1), []
+    for products in (1, 10**18):
+        linear.MIN_PRODUCTS = products
+        with torch.no_grad(), torch.profiler.profile(with_flops=True, acc_events=True) as profile:
+            module(x)
+        counts.append(sum(event.flops for event in profile.key_averages()))
+    assert counts[0] == counts[1] > 1e6
 
 
 @pytest.mark.parametrize("name", OWN)
@@ -358,6 +387,27 @@ def test_dynamic_quantization(name):
     pairs = [(found, expected)] if name == "mae" else zip(found, expected, strict=True)
     for a, b in pairs:
         assert 0 < (a - b).norm() < 0.1 * b.norm()
+
+
+@pytest.mark.parametrize("tool", [parametrizations.weight_norm, parametrizations.spectral_norm])
+@pytest.mark.parametrize("name", OWN)
+def test_parametrized_weights(name, tool):
+    """Weights that are computed from others are computed whenever they are used."""
+    module, plain, x = build(name), build(name), images()
+    layers, twins = (
+        [m for m in model.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
+        for model in (module, plain)
+    )
+    for layer, twin in zip(layers, twins, strict=True):
+        tool(layer)
+        with torch.no_grad():
+            for key, parameter in layer.named_parameters():
+                if "original" in key:
+                    parameter *= 1.5
+            twin.weight.copy_(layer.weight)
+    assert_equal(module(x), plain(x))
+    found = gradients(module, x)
+    assert sum("original" in key for key in found) >= len(layers)
 
 
 @pytest.mark.parametrize("name", OWN)

@@ -22,8 +22,10 @@ NO_MAPS = {
     "levit": "has 3 scales",
     "nest": "has 3 scales",
     "pit": "has 3 scales",
+    "sequencer": "has 2 scales",
     "shvit": "has 3 scales",
     "visformer": "has 3 scales",
+    "volo": "has 2 scales",
 }
 NO_MEAN = {"pit": "Only token pooling"}
 # Convolutions without padding leave up to four pixels of the finest map out.

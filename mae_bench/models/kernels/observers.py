@@ -32,14 +32,18 @@ def any_module_hook() -> bool:
     return bool(modules._has_any_global_hook())
 
 
+def any_mode() -> bool:
+    """Whether a mode of PyTorch's sees every operator or function."""
+    return torch._C._len_torch_dispatch_stack() > 0 or torch._C._len_torch_function_stack() > 0
+
+
 def observed() -> bool:
-    """Whether this call is captured, or a mode or a hook looks at all operators or modules."""
-    return (
-        captured()
-        or any_module_hook()
-        or torch._C._len_torch_dispatch_stack() > 0
-        or torch._C._len_torch_function_stack() > 0
-    )
+    """Whether this call is captured, or a mode, a hook or a profiler looks at all operators or
+    modules.
+
+    PyTorch's profiler counts the operations (``with_flops``) of PyTorch's own operators only.
+    """
+    return captured() or any_module_hook() or any_mode() or torch.autograd._profiler_enabled()
 
 
 def untouched(layer: nn.Module, kind: type[nn.Module]) -> bool:
