@@ -9,9 +9,11 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from mmengine.registry import MODELS
 
+from mae_bench.checkpoint.transfer import load_backbone
 from mae_bench.config.load import load_config
-from mae_bench.models import SIZES
+from mae_bench.models import SIZES, VisionTransformer
 from mae_bench.results.claim import config_differences, recipe_of
 from mae_bench.results.measured import measure
 from mae_bench.results.record import Record
@@ -185,6 +187,32 @@ def test_a_full_run_fills_its_cell_and_no_other_without_a_footnote(cell):
 def test_the_recipe_itself_departs_in_nothing(cell):
     cfg = recipe_of(shipped_tables()[cell.table], cell)
     assert config_differences(cfg, cfg) == []
+
+
+STARTS = [("beit", False), ("beit", True), *((m, False) for m in ("mae", "moco_v3", "dino"))]
+
+
+@pytest.mark.parametrize(
+    ("method", "dense"),
+    [STARTS[0], *(pytest.param(*s, marks=pytest.mark.slow) for s in STARTS[1:])],
+)
+def test_every_start_fits_the_backbone_of_its_recipe(method, dense):
+    """BEiT's have relative positions and layer scale, which a plain model has no place for."""
+    own = dict(rel_pos_bias="shared", layer_scale_init=0.1) if method == "beit" else {}
+    backbones = {}
+    for cell in CELLS:
+        table = shipped_tables()[cell.table]
+        start, task = table.starts[cell.start], table.tasks.get(cell.task)
+        if start.method == method and start.checkpoint and task and task.test is None:
+            cfg = recipe(task.config, {**task.overrides, **cell.overrides})
+            if dense == (cfg.model.backbone.output == "maps"):
+                backbones.setdefault(repr(cfg.model.backbone), (cell.place, cfg.model.backbone))
+    assert backbones
+    for place, backbone in backbones.values():
+        size = dict(embed_dim=16, depth=SIZES[backbone.arch]["depth"], num_heads=2)
+        file = VisionTransformer(size, 224, backbone.patch_size, output="tokens", **own)
+        report = load_backbone(MODELS.build(dict(backbone, arch=size)), file.state_dict())
+        assert "rel_pos" not in str(report.dropped) and not report.folded, place
 
 
 def changed(cell: Cell, kind: str, **fields) -> dict[str, Record]:
