@@ -8,6 +8,7 @@ in braces stands for an entry of ``vars``, merged likewise: ``start: mae-{size}`
 import difflib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -178,11 +179,13 @@ def read_yaml(path: Path) -> Any:
         ValueError: it is no YAML, nested too deeply, or its aliases stand for too much.
     """
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-        _count(data, 0)
+        loader = _Loader(path.read_text(encoding="utf-8"))
+        node = loader.get_single_node()
+        _count(node, 0)  # before it is built: merged keys are copied
+        data = loader.construct_document(node) if node else None
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file{hint_for_old_name(path)}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # of a number or a date that is none, too
         raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     except RecursionError:
         raise ValueError(f"{path}: nested too deeply") from None
@@ -214,16 +217,16 @@ def _read(path: Path) -> dict[str, Any]:
     return data
 
 
-def _count(node: Any, count: int) -> int:
-    """Entries of a parsed file, each alias as often as it is used."""
+def _count(node: yaml.Node | None, count: int) -> int:
+    """Keys and values of a parsed file, each alias as often as it is used."""
     count += 1
     if count > MOST_ENTRIES:
         raise OverflowError
-    children: Iterable[Any] = ()
-    if isinstance(node, dict):
-        children = node.values()
-    elif isinstance(node, list):
-        children = node
+    children: Iterable[yaml.Node] = ()
+    if isinstance(node, yaml.MappingNode):
+        children = chain.from_iterable(node.value)
+    elif isinstance(node, yaml.SequenceNode):
+        children = node.value
     for child in children:
         count = _count(child, count)
     return count

@@ -55,6 +55,7 @@ class RunIdentity(Hook):
         self.settings = settings(cfg)
         self.first = starts_first(cfg.get("launcher", "none"))
         self.checkpoint: dict[str, str] | None = None
+        self.written = False  # in this start
         if start and self.first:
             self.checkpoint = {"file": start.file, "sha256": start.sha256}
         self.check_directory()
@@ -162,9 +163,7 @@ class RunIdentity(Hook):
         follow_schedule(runner, checkpoint)
 
     def before_train(self, runner: Runner) -> None:
-        """Write ``run.json`` once everything is built and loaded: a run that never started, for a
-        wrong checkpoint say, leaves the directory free.
-        """
+        """Say what this run is, in every training state from now on."""
         self.run = {
             "run": self.before["run"] if self.before else uuid.uuid4().hex,
             "batch": runner.step_batch and runner.step_batch.total,
@@ -174,8 +173,14 @@ class RunIdentity(Hook):
             "data": self.data,
             "extended": self.extensions,
         }
-        if is_main_process():
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Write ``run.json`` once everything is built, loaded and checked by all hooks: a run that
+        never started, for a wrong checkpoint say, leaves the directory free.
+        """
+        if is_main_process() and not self.written:
             write_sealed_json(self.run, self.work_dir / RUN_NAME)
+            self.written = True
 
     def after_train(self, runner: Runner) -> None:
         """Mark on the run card that the schedule was another in the beginning."""

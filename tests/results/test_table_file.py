@@ -154,6 +154,17 @@ def test_several_tables_share_starts_and_tasks(tmp_path):
             ),
             "aliases stand for more than 200,000 entries",
         ),
+        (
+            "a: &a {k: 1}\n"
+            + "".join(
+                f"{new}: &{new} {{<<: [{','.join([f'*{old}'] * 9)}]}}\n"
+                for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+            ),
+            "aliases stand for more than 200,000 entries",
+        ),
+        ("name: &a [*a]", "nested too deeply"),
+        ("name: 2024-99-99", "month must be in 1..12"),
+        pytest.param("seeds: [" + "9" * 5000 + "]", "value has 5000 digits", id="digits"),
     ],
 )
 def test_hostile_and_broken_files(tmp_path, text, message):

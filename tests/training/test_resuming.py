@@ -210,6 +210,22 @@ def test_a_state_says_what_it_was_trained_on(train, copy, tmp_path):
     assert not (tmp_path / "other/run.json").exists()
 
 
+class Refuse(Hook):
+    """What it draws from is mistyped, say."""
+
+    priority = "LOWEST"
+
+    def before_train(self, runner):
+        raise ValueError("no such folder")
+
+
+def test_a_run_that_a_hook_refuses_leaves_its_folder_free(train, tmp_path):
+    with pytest.raises(ValueError, match="no such folder"):
+        train(resume=False, change=lambda config: config.custom_hooks.append(Refuse()))
+    assert not (tmp_path / "work/run.json").exists()
+    train(resume=False, stop_after=1)
+
+
 def test_the_config_in_a_state_is_not_run(train, tmp_path):
     train(stop_after=7)
     path = tmp_path / "work/iter_6.pth"
