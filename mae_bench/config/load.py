@@ -19,6 +19,7 @@ from .host_classes import wrap_backbone
 from .keys import set_at, walk
 from .locate import find_config
 from .old_names import hint_for_old_name
+from .read_file import read_file
 
 REQUIRED_KEYS = ("model", "default_scope")
 
@@ -70,7 +71,7 @@ def load_config(path: str | Path, overrides: dict[str, Any] | None = None) -> Co
 def _read(path: Path, more_imports: Any) -> tuple[Config, dict[str, Any]]:
     """The config of a file without its helper variables, and those."""
     try:
-        cfg = Config.fromfile(str(path))
+        cfg = read_file(path)
     except RuntimeError as error:  # of MMEngine's placeholders, without a text
         raise ValueError(
             "a config cannot call what it imports from a package, only name it as a type"

@@ -194,13 +194,13 @@ def config_sha256(config_file: str | Path, overrides: dict[str, Any] | None = No
 
     Comments, key order and the split into files do not change it; any value does.
     """
-    from mmengine.config import Config
+    from ..config.read_file import read_file  # imports MMEngine
 
-    config = Config.fromfile(str(config_file))
+    config = read_file(config_file)
     try:
         config.merge_from_dict(overrides or {})
     except (KeyError, TypeError):  # one more item of a list, an item of a tuple
-        config = Config.fromfile(str(config_file))
+        config = read_file(config_file)
         config.overrides = overrides
     text = json.dumps(config.to_dict(), sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -59,7 +59,10 @@ def plan_jobs(
     Raises:
         ValueError: a config does not load, has no key that an override names, or no cell is left.
     """
-    return _Planner(suite, Path(work_dir), resources or {}).plan(only)
+    from ..config.read_file import keep_files  # imports MMEngine
+
+    with keep_files():
+        return _Planner(suite, Path(work_dir), resources or {}).plan(only)
 
 
 def chosen_cells(table: Table, only: str | None) -> list[Cell]:
