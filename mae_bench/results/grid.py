@@ -35,6 +35,8 @@ _LATEX = {
     "\u2026": r"\ldots{}",
 }
 
+LABEL_WIDTH = 16  # of a row's label on a terminal, at least; longer ones are folded
+
 
 @dataclass(frozen=True)
 class GridCell:
@@ -94,7 +96,9 @@ class Grid:
         table.caption_justify = "left"
         for index, heading in enumerate(self.headings):
             justify: Literal["left", "right"] = "right" if index else "left"
-            table.add_column(heading, justify=justify, overflow="fold", no_wrap=not index)
+            table.add_column(
+                heading, justify=justify, overflow="fold", min_width=None if index else LABEL_WIDTH
+            )
         for row in self.rows:
             texts = []
             for cell in row.cells:

@@ -38,7 +38,8 @@ def _grid(config: str, settings: list[list[str]], records: Mapping[str, Record])
         for name in names:
             metrics |= dict.fromkeys(records[name].metrics)
     shown = sorted(metrics, key=lambda metric: metric.count("/"))[:MOST_METRICS]
-    labels = _labels(settings, records)
+    everywhere = _everywhere(settings, records)
+    labels = _labels(settings, records, everywhere)
     rows = []
     for label, names in zip(labels, settings, strict=True):
         cells = []
@@ -52,10 +53,23 @@ def _grid(config: str, settings: list[list[str]], records: Mapping[str, Record])
             cells.append(GridCell(text, runs=tuple((f"seed {records[n].seed}", n) for n in names)))
         seeds = {records[name].seed for name in names}
         rows.append(GridRow(label, [*cells, GridCell(str(len(seeds)))]))
-    return Grid(Path(config).stem, ABOUT, ["start", *shown, "seeds"], rows)
+    about = f"{ABOUT} All with {', '.join(everywhere)}." if everywhere else ABOUT
+    return Grid(Path(config).stem, about, ["start", *shown, "seeds"], rows)
 
 
-def _labels(settings: list[list[str]], records: Mapping[str, Record]) -> list[str]:
+def _overrides(record: Record) -> list[str]:
+    return [f"{k}={v}" for k, v in record.overrides.items() if k != SEED_KEY and not is_neutral(k)]
+
+
+def _everywhere(settings: list[list[str]], records: Mapping[str, Record]) -> list[str]:
+    """Overrides that all of several settings have."""
+    found = [_overrides(records[names[0]]) for names in settings]
+    return [text for text in found[0] if len(found) > 1 and all(text in own for own in found)]
+
+
+def _labels(
+    settings: list[list[str]], records: Mapping[str, Record], left_out: list[str]
+) -> list[str]:
     """What each setting started from and its overrides; the run's name too where those agree."""
     found = []
     for names in settings:
@@ -64,9 +78,7 @@ def _labels(settings: list[list[str]], records: Mapping[str, Record]) -> list[st
         if record.checkpoint is not None:
             made_by = ancestors(names[0], records)
             start = made_by[0] if made_by else str(record.checkpoint["file"])
-        own = [
-            f"{k}={v}" for k, v in record.overrides.items() if k != SEED_KEY and not is_neutral(k)
-        ]
+        own = [text for text in _overrides(record) if text not in left_out]
         found.append(", ".join([start, *own]))
     return [
         label if found.count(label) == 1 else f"{label} ({names[0]})"

@@ -243,8 +243,6 @@ def test_refused_by_check(name, tmp_path, monkeypatch):
     change, options, words = REFUSED[name]
     monkeypatch.chdir(tmp_path)
     change(mask_folder(Path("own")))
-    if name == "several sizes in a batch":
-        pytest.skip("the tiny recipe sets the batch; see test_refused")
     said = problems_of("seg", Path("own"), options)
     assert any(all(word in line for word in words) for line in said), said
 

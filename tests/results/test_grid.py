@@ -1,15 +1,19 @@
-"""LaTeX that compiles: checked by pdflatex where there is one, by its structure everywhere."""
+"""Tables on a terminal, and LaTeX that compiles: by pdflatex, or by its structure."""
 
+import io
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import pytest
 
 from mae_bench.results.grid import Grid, GridCell, GridRow, escape_latex, latex_document
 from mae_bench.results.measured import MeasuredTable
+from mae_bench.results.runs_grid import runs_grids
 from mae_bench.results.shipped import shipped_tables
 from mae_bench.results.table_grid import table_grid
+from mae_bench.text import PlainConsole
 
 NASTY = r"a_b & 50% of $x {y} \ ~ ^ # <i> [z] | ± − ↓ × · é 漢"
 
@@ -78,3 +82,32 @@ def test_markdown_section_has_footnotes_and_escapes_bars():
         "## T\n\nAbout.\n\n| h | x | y |\n|---|---:|---:|\n"
         "| a\\|b | **1.0**<sup>a,b</sup> |  |\n\n- <sup>a</sup> one\n- <sup>b</sup> two\n"
     )
+
+
+def test_long_labels_leave_the_numbers_on_a_terminal_of_eighty_columns():
+    label = ", ".join(f"train_dataloader.dataset.key_{i}=value" for i in range(20))
+    console = PlainConsole(width=80, file=io.StringIO())
+    console.print(Grid("", "", ["start", "top-1", "seeds"], [row(label, "83.6", "3")]).rich())
+    assert re.search(r"\b83\.6 +3\b", console.file.getvalue())
+    many = [f"{i}.5" for i in range(10, 18)]
+    console = PlainConsole(width=80, file=io.StringIO())
+    console.print(Grid("", "", ["start", *many], [row(label, *many)]).rich())
+    assert all(console.file.getvalue().count(number) == 2 for number in many)
+
+
+def row(label: str, *texts: str) -> GridRow:
+    return GridRow(label, [GridCell(text) for text in texts])
+
+
+def test_what_all_runs_by_hand_have_in_common_is_said_once(record):
+    runs = {
+        name: replace(record, cells=[], overrides={"lr": 1, "size": 32, **own}, seed=seed)
+        for name, own, seed in (("a", {}, 0), ("b", {}, 1), ("c", {"epochs": 5}, 0))
+    }
+    (grid,) = runs_grids(runs, runs)
+    assert grid.about.endswith(" All with lr=1, size=32.")
+    start = grid.rows[0].label
+    assert [line.label for line in grid.rows] == [start, f"{start}, epochs=5"]
+    assert [line.cells[-1].text for line in grid.rows] == ["2", "1"]
+    (alone,) = runs_grids(["c"], runs)
+    assert alone.rows[0].label == f"{start}, lr=1, size=32, epochs=5"
