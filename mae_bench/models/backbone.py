@@ -104,6 +104,20 @@ def blank_features(module: nn.Module, height: int, width: int) -> tuple[Tensor, 
     return features
 
 
+def input_error(error: Exception, name: str, images: Tensor) -> Exception:
+    """What a class of another library has against images of this size, as a ValueError in one line;
+    the error itself where it is about something else."""
+    size = f"{name}: an input of {tuple(images.shape[2:])} pixels"
+    if isinstance(error, AssertionError):
+        return ValueError(f"{size}: {' '.join(str(error).split())}")
+    if "Kernel size can't be greater than actual input size" in str(error):
+        return ValueError(
+            f"{size} is too small for the strides of this model: take larger images, or smaller "
+            "strides, which some models have by their patch_size"
+        )
+    return error
+
+
 @contextmanager
 def _evaluating(module: nn.Module) -> Iterator[None]:
     modes = {part: part.training for part in module.modules()}

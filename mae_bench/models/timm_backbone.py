@@ -14,7 +14,7 @@ from timm.models import group_parameters
 from torch import Tensor, nn
 
 from ..registry import MODELS
-from .backbone import INNER, OUTPUTS, hide_inner
+from .backbone import INNER, OUTPUTS, hide_inner, input_error
 from .position import Grid
 
 NUM_SCALES = 4  # maps that FPN and UperNet take
@@ -214,15 +214,7 @@ class TimmBackbone(BaseModule):
                     return self._maps(images)
                 tokens = self.net.forward_features(images)
             except (AssertionError, RuntimeError) as error:
-                size = f"an input of {tuple(images.shape[2:])} pixels"
-                if isinstance(error, AssertionError):
-                    raise ValueError(f"{size}: {error}") from None
-                if "Kernel size can't be greater than actual input size" in str(error):
-                    raise ValueError(
-                        f"{size} is too small for the strides of this model: take larger images, "
-                        "or smaller strides with model_kwargs.patch_size"
-                    ) from None
-                raise
+                raise input_error(error, self.name, images) from None
             if self.output in ("tokens", "class_token"):
                 return (tokens if self.output == "tokens" else tokens[:, 0],)
             return (self.net.forward_head(tokens, pre_logits=True),)

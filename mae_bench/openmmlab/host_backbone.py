@@ -14,7 +14,7 @@ from mmengine.model.weight_init import initialize
 from torch import Tensor, nn
 
 from .. import signature
-from ..models.backbone import INNER, OUTPUTS, blank_features, hide_inner
+from ..models.backbone import INNER, OUTPUTS, blank_features, hide_inner, input_error
 from ..models.position import Grid
 from ..registry import MODELS
 
@@ -333,9 +333,16 @@ class HostBackbone(BaseModule):
         return super().train(mode and not self.frozen)
 
     def forward(self, images: Tensor, *args: Any, **kwargs: Any) -> Any:
-        """Features of normalised images (B, 3, H, W); a tuple, see ``output``."""
+        """Features of normalised images (B, 3, H, W); a tuple, see ``output``.
+
+        Raises:
+            ValueError: the class cannot take images of this size.
+        """
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            features = self.net(images, *args, **kwargs)
+            try:
+                features = self.net(images, *args, **kwargs)
+            except (AssertionError, RuntimeError) as error:
+                raise input_error(error, self.host_class, images) from None
         if self.output is None:
             return features
         features = (features,) if isinstance(features, Tensor) else tuple(features)

@@ -228,6 +228,15 @@ def test_refusals(host_class, options, message):
     assert "\n" not in str(raised.value)
 
 
+def test_images_too_small_for_the_class_are_refused():
+    name = "mmpretrain.SwinTransformer"
+    backbone = build(name, output="maps")
+    message = rf"{name}: an input of \(16, 32\) pixels: The input shape .* smaller than the window"
+    with pytest.raises(ValueError, match=message) as raised:
+        backbone(images(1, 16, 32))
+    assert "\n" not in str(raised.value)
+
+
 def test_unknown_class_and_unknown_layers():
     with pytest.raises(ValueError, match="nobody knows the class 'mmdet.ResNot'"):
         HostBackbone("mmdet.ResNot")
