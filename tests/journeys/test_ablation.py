@@ -66,7 +66,7 @@ def test_three_ablations_and_the_default_land_in_four_rows(tmp_path, monkeypatch
     Path("suite.yaml").write_text(yaml.safe_dump(SUITE, sort_keys=False))
     command("run_suite", "suite.yaml", "--work-dir", "work")
     # the default's recipe once more, by hand: it claims no cell
-    default = next(p for p in Path("work").rglob("checkpoint.safetensors") if "default" in str(p))
+    default = Path("work/seed0/default/pretrain/checkpoint.safetensors")
     options = [f"{key}={value}" for key, value in FINETUNE["overrides"].items()]
     recipe = [FINETUNE["config"], "--checkpoint", str(default), "--work-dir", "work/by_hand"]
     command("train", *recipe, "--cfg-options", *options)
@@ -82,6 +82,5 @@ def test_three_ablations_and_the_default_land_in_four_rows(tmp_path, monkeypatch
         # the file that it started from is that of the row's own pre-training
         assert record.checkpoint["sha256"] in origin.exported_sums()
         assert origin.overrides == {**SHORT, **overrides, "randomness.seed": 0}
-    page = command("report", "work", "--format", "md")
-    by_hand = page.partition("Runs by hand")[2].splitlines()
-    assert [line for line in by_hand if "finetune" in line and "seed0/default/pretrain" in line]
+    by_hand = command("report", "work", "--format", "md").partition("Runs by hand")[2]
+    assert "| seed0/default/pretrain, " in by_hand
