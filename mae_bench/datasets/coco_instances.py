@@ -123,11 +123,13 @@ class CocoInstances(NamedSamples, CocoDataset):
     def filter_data(self) -> list[dict]:
         """Leave out images as ``filter_cfg`` says."""
         kept = super().filter_data()
-        if not kept:
+        only_crowds = not self.test_mode and not self.class_counts.total()
+        if not kept or only_crowds:
             names = ", ".join(map(repr, self.metainfo["classes"][:3]))
             raise ValueError(
                 f"{self.ann_file}: none of its {len(self.data_list)} images has an object of the "
-                f"classes {names}, ...: take another file, or set metainfo.classes"
+                f"classes {names}, ...{' but crowds' * bool(kept)}: take another file, or set "
+                "metainfo.classes"
             )
         if dropped := len(self.data_list) - len(kept):
             self.findings.note(

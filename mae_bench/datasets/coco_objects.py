@@ -49,14 +49,17 @@ class ObjectChecker:
 
     def keep(self, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """The annotations that can be used, with ids from 1."""
-        ids = set()
+        by_id: dict[int, dict[str, Any]] = {}
         for i, row in enumerate(rows):
             self.what = f"annotation {row['id']!r}" if "id" in row else f"annotations[{i}]"
-            given = row.get("id")
-            if not is_whole(given) or given == 0 or given in ids:
+            given: Any = row.get("id")
+            if is_whole(given) and by_id.get(given) == row:  # or each object would be two
+                self._drop("annotations are the same as one before", f"of image {row['image_id']}")
+                continue
+            if not is_whole(given) or given == 0 or given in by_id:
                 self.repaired["ids that are missing, 0, no whole number or there twice"] += 1
             else:
-                ids.add(given)
+                by_id[given] = row
             new = self._one(row)
             if new is not None:
                 self.kept += 1

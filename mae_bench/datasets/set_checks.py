@@ -118,6 +118,7 @@ def _check_pairs(sets: Mapping[str, Any], findings: Findings) -> None:
             findings.problems += [f"{where}: {line}" for line in wrong]
             findings.remarks += [f"{where}: {line}" for line in missing]
         _check_counts(train, other, where, findings)
+        _check_overlap(train, other, where, findings)
 
 
 def _check_counts(train: Any, other: Any, where: str, findings: Findings) -> None:
@@ -141,6 +142,28 @@ def _check_counts(train: Any, other: Any, where: str, findings: Findings) -> Non
         findings.note(unlearned, what, "nothing can find them")
     if hasattr(other, "class_counts") and not sum(evaluated.values()):
         findings.problems.append(f"{where}: has no object of the classes, so nothing to evaluate")
+
+
+def _check_overlap(train: Any, other: Any, where: str, findings: Findings) -> None:
+    """Images that are trained on and evaluated: a model may know them by heart."""
+    parts = (train, other)
+    held_out = all(getattr(part, "hold_out", None) for part in parts)
+    if held_out or not all(hasattr(part, "get_data_info") for part in parts):
+        return
+    if len({_folder(part) for part in parts}) > 1:
+        return
+    trained, evaluated = (
+        {part.get_data_info(i).get("img_path") for i in range(len(part))} for part in parts
+    )
+    both = sorted(Path(path).name for path in trained & evaluated if path)
+    findings.note(both, f"images of {where} are trained on too", "so it says little of others")
+
+
+def _folder(dataset: Any) -> str:
+    """Where the images of a data set are."""
+    prefix = getattr(dataset, "data_prefix", None) or {}
+    images = prefix.get("img") or prefix.get("img_path") or prefix.get("img_prefix") or ""
+    return str(Path(getattr(dataset, "img_prefix", "") or images).resolve())
 
 
 def _check_evaluators(cfg: Config, sets: Mapping[str, Any], findings: Findings) -> None:

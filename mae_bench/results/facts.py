@@ -182,6 +182,9 @@ def _plain(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "", name.lower())
 
 
+COCO = "coco/"  # begins the metrics of its evaluation, which are shares
+
+
 def own_metric(record: Record, cell: Cell) -> str | None:
     """The metric of a cell, or that of corruptions made here where a record has no other."""
     own = (cell.metric or "").replace(CORRUPTED, CORRUPTED_HERE, 1)
@@ -191,18 +194,18 @@ def own_metric(record: Record, cell: Cell) -> str | None:
 
 
 def value_of(record: Record, cell: Cell) -> float | None:
-    """The record's value for a cell, scaled; None where it has none or it is not defined.
-
-    COCO's evaluation gives -1 for an average over no objects.
-    """
+    """The record's value for a cell, scaled; None where it has none or it is not defined."""
     name = own_metric(record, cell) or ""
     value: Any = record.metrics.get(name)
     if value is None and name == "duration_seconds":
         value = record.duration_seconds
     if value is None:
         value = record.run_card.get(name)
+    return float(value) * cell.scale if is_defined(name, value) else None
+
+
+def is_defined(metric: str, value: Any) -> bool:
+    """Whether a record's value is a number; COCO's -1, an average over no objects, is none."""
     if not isinstance(value, (int, float)) or isinstance(value, bool) or math.isnan(value):
-        return None
-    if name.startswith("coco/") and value == -1:
-        return None
-    return float(value) * cell.scale
+        return False
+    return not (metric.startswith(COCO) and value == -1)

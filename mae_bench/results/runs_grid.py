@@ -1,9 +1,11 @@
 """Runs that are in no table, as tables of their own: one for each recipe, seeds joined."""
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from ..config.neutral_keys import is_neutral
+from .facts import COCO, is_defined
 from .grid import PLUS_MINUS, Grid, GridCell, GridRow
 from .measured import Values
 from .quantity import Quantity
@@ -11,7 +13,8 @@ from .record import Record
 from .records import SEED_KEY, ancestors, setting
 from .table_grid import values_text
 
-MOST_METRICS = 12  # of a table; those of single corruptions and classes come last and are left out
+MOST_METRICS = 8  # of a table; those of single corruptions and classes come last
+OF_SIZES = re.compile(r"_mAP_[sml]$|_AR(@\d+|_[sml]@\d+)$")  # COCO's lesser figures, left out
 ABOUT = (
     f"Runs by hand: mean over seeds {PLUS_MINUS} sample standard deviation. A line is a recipe "
     "with its overrides and what it started from."
@@ -37,24 +40,33 @@ def _grid(config: str, settings: list[list[str]], records: Mapping[str, Record])
     for names in settings:
         for name in names:
             metrics |= dict.fromkeys(records[name].metrics)
-    shown = sorted(metrics, key=lambda metric: metric.count("/"))[:MOST_METRICS]
+    chosen = [metric for metric in metrics if not OF_SIZES.search(metric)]
+    shown = sorted(chosen, key=lambda metric: metric.count("/"))[:MOST_METRICS]
     everywhere = _everywhere(settings, records)
     labels = _labels(settings, records, everywhere)
     rows = []
     for label, names in zip(labels, settings, strict=True):
         cells = []
         for metric in shown:
+            scale = 100 if metric.startswith(COCO) else 1  # as in all tables
             by_seed = {
-                records[name].seed: records[name].metrics[metric]
+                records[name].seed: scale * records[name].metrics[metric]
                 for name in names
-                if metric in records[name].metrics
+                if is_defined(metric, records[name].metrics.get(metric))
             }
-            text = values_text(Values(by_seed), Quantity(metric, "", None))
+            unit = "nat" if "loss" in metric else "%"
+            text = values_text(Values(by_seed), Quantity(metric, unit, None))
             cells.append(GridCell(text, runs=tuple((f"seed {records[n].seed}", n) for n in names)))
         seeds = {records[name].seed for name in names}
         rows.append(GridRow(label, [*cells, GridCell(str(len(seeds)))]))
     about = f"{ABOUT} All with {', '.join(everywhere)}." if everywhere else ABOUT
-    return Grid(Path(config).stem, about, ["start", *shown, "seeds"], rows)
+    return Grid(Path(config).stem, about, ["start", *_headings(shown), "seeds"], rows)
+
+
+def _headings(metrics: list[str]) -> list[str]:
+    """Metrics without what is before the slash, where they still differ: ``top1``."""
+    short = [metric.rpartition("/")[2] for metric in metrics]
+    return short if len(set(short)) == len(short) else metrics
 
 
 def _overrides(record: Record) -> list[str]:

@@ -1,5 +1,6 @@
 """Odd detection sets: refused in one line by check and training alike, or trained on rightly."""
 
+import copy
 import json
 import math
 import shutil
@@ -256,6 +257,11 @@ REFUSED: dict[str, tuple[Change, list[str], list[str]]] = {
         [],
         ["none of its 6 images has an object"],
     ),
+    "nothing but crowds": (
+        lambda made: [entry.update(iscrowd=1) for entry in made.train["annotations"]],
+        [],
+        ["has an object of the classes", "but crowds"],
+    ),
     "nothing but boxes without area": (
         lambda made: [entry.update(bbox=[1, 1, 0, 5]) for entry in made.train["annotations"]],
         [],
@@ -474,6 +480,10 @@ ACCEPTED: dict[str, tuple[Change, list[str]]] = {
         ["ids that are missing, 0"],
     ),
     "no annotation ids": (without("id"), ["ids that are missing"]),
+    "every annotation twice": (
+        everywhere(lambda data: data["annotations"].extend(copy.deepcopy(data["annotations"]))),
+        ["annotations are the same as one before"],
+    ),
     "one annotation id for all": (
         everywhere(lambda data: [entry.update(id=5) for entry in data["annotations"]]),
         ["there twice"],
@@ -660,6 +670,24 @@ def test_accepted(name, commands, tmp_path):
     record = commands("det", tmp_path / "own").accepted(*remarks)
     assert record["data_counts"] == {"test": 4}
     assert record["metrics"].keys() >= {"coco/bbox_mAP", "coco/segm_mAP"}
+
+
+def test_images_that_are_trained_on_and_evaluated_are_named(commands, tmp_path):
+    made = CocoFolder(tmp_path / "own")
+    made.save()
+    for split in ("train", "val"):
+        (made.root / split).rename(made.root / f"{split}_images")
+    (made.root / "val_images").rename(made.root / "images")
+    known = made.train["images"][:2]
+    for path in (made.root / "train_images").iterdir():
+        path.rename(made.root / "images" / path.name)
+    known_ids = {entry["id"] for entry in known}
+    made.val["images"] += known
+    made.val["annotations"] += [a for a in made.train["annotations"] if a["image_id"] in known_ids]
+    for split, data in (("train", made.train), ("val", made.val)):
+        (made.root / f"annotations/{split}.json").write_text(json.dumps(data))
+    remark = "2 images of val_dataloader.dataset are trained on too (0.png; 1.png): "
+    commands("det", tmp_path / "own").accepted(remark)
 
 
 def test_stored_pixels_when_said(commands, tmp_path):

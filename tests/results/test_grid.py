@@ -111,3 +111,10 @@ def test_what_all_runs_by_hand_have_in_common_is_said_once(record):
     assert [line.cells[-1].text for line in grid.rows] == ["2", "1"]
     (alone,) = runs_grids(["c"], runs)
     assert alone.rows[0].label == f"{start}, lr=1, size=32, epochs=5"
+
+
+def test_metrics_of_runs_by_hand_as_tables_have_them(record):
+    metrics = {"coco/bbox_mAP": 0.345, "coco/segm_mAP": -1.0, "coco/bbox_mAP_s": 0.1, "loss": 0.42}
+    (grid,) = runs_grids(["a"], {"a": replace(record, cells=[], metrics=metrics)})
+    shown = dict(zip(grid.headings[1:], (cell.text for cell in grid.rows[0].cells), strict=True))
+    assert shown == {"bbox_mAP": "34.5", "segm_mAP": "", "loss": "0.420", "seeds": "1"}
