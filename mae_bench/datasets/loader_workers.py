@@ -11,7 +11,9 @@ import os
 import re
 import resource
 import shutil
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +24,8 @@ from typing import Any, NamedTuple
 import torch
 from mmengine.structures import BaseDataElement
 from torch.utils.data import DataLoader
+from torch.utils.data._utils import signal_handling
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from ..files import DISK_FULL_ERRORS, DiskFull
 
@@ -93,23 +97,51 @@ def named_failures(work_dir: str | None = None) -> Iterator[None]:
         DiskFull: no room in ``work_dir``.
     """
     try:
-        yield
+        try:
+            yield
+        except (RuntimeError, OSError) as error:
+            _name(error, work_dir)
+            raise
     except (RuntimeError, OSError) as error:
-        if isinstance(error, OSError):
-            if text := _not_started(error):
-                raise ValueError(text) from error
-            where = error.filename or work_dir
-            if where and error.errno in DISK_FULL_ERRORS:
-                raise DiskFull.at(where, "a log or a file of MMEngine") from error
-        # the exit code of a worker is in the error that this one was raised from
-        words: list[str] = []
-        reason: BaseException | None = error
-        while reason is not None:
-            words.append(str(reason))
-            reason = reason.__cause__ or reason.__context__
-        if text := advice(" ".join(words)):
-            raise ValueError(text) from error
+        # also one of another worker, raised by a signal while the first was looked at
+        _name(error, work_dir)
         raise
+
+
+def _name(error: RuntimeError | OSError, work_dir: str | None) -> None:
+    """Raise what says what to do about an error, where that is known."""
+    # the exit code of a worker is in the error that this one was raised from
+    words: list[str] = []
+    reason: BaseException | None = error
+    while reason is not None:
+        words.append(str(reason))
+        reason = reason.__cause__ or reason.__context__
+    text = advice(" ".join(words))
+    if isinstance(error, OSError):
+        text = text or _not_started(error)
+        where = error.filename or work_dir
+        if text is None and where and error.errno in DISK_FULL_ERRORS:
+            raise DiskFull.at(where, "a log or a file of MMEngine") from error
+    if text:
+        _give_up(error)
+        raise ValueError(text) from error
+
+
+def _give_up(error: BaseException) -> None:
+    """End the workers of a loader that could not start all of them, which would complain at its
+    own end; and let the death of others raise no more errors, in whatever is done meanwhile.
+    """
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        iterator = frame.f_locals.get("self")
+        if isinstance(iterator, _MultiProcessingDataLoaderIter) and not hasattr(
+            iterator, "_workers_status"
+        ):
+            for worker in getattr(iterator, "_workers", []):
+                worker.terminate()
+            iterator._shutdown = True
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal_handling._SIGCHLD_handler_set = False  # the next loader sets it again
 
 
 def _not_started(error: OSError) -> str | None:

@@ -49,7 +49,9 @@ if sys.argv[1] == "handles":
     # not to be told before, by the switch to sharing by name
     loader_workers.FEW_HANDLES = 0
 loader = loader_workers.guard(
-    DataLoader(Pictures(), batch_size=8, num_workers=2, collate_fn=lambda batch: batch)
+    DataLoader(
+        Pictures(), batch_size=8, num_workers=int(sys.argv[2]), collate_fn=lambda batch: batch
+    )
 )
 kept = []
 try:
@@ -86,16 +88,19 @@ except ValueError as error:
 """
 
 
-def load(kind: str, prefix: Sequence[str] = (), handles: int | None = None) -> str:
+def load(
+    kind: str, prefix: Sequence[str] = (), handles: int | None = None, workers: int = 2
+) -> str:
     def limit():
         if handles:
             resource.setrlimit(resource.RLIMIT_NOFILE, (handles, handles))
 
     script = PREDICT if kind == "predict" else LOAD
-    command = [*prefix, sys.executable, "-c", script, kind]
+    command = [*prefix, sys.executable, "-W", "ignore", "-c", script, kind, str(workers)]
     ended = subprocess.run(
         command, preexec_fn=limit, capture_output=True, text=True, timeout=600, check=False
     )
+    assert "Exception ignored" not in ended.stderr  # what torch says of an unfinished loader
     return ended.stdout
 
 
@@ -146,9 +151,28 @@ def test_no_process_for_a_worker(monkeypatch):
         list(guard(DataLoader([1], num_workers=1, multiprocessing_context="fork")))
 
 
-@pytest.mark.parametrize("handles", [40, 60])
-def test_too_few_handles(handles):
-    output = load("handles", handles=handles)
+def test_a_second_worker_that_ends_while_the_first_is_looked_at(monkeypatch):
+    died = "DataLoader worker (pid 5) exited unexpectedly with exit code 71. Details are lost"
+    looks = []
+
+    def look(words):
+        looks.append(words)
+        if len(looks) == 1:
+            raise RuntimeError(died)  # by PyTorch's handler of SIGCHLD
+        return advice(words)
+
+    monkeypatch.setattr(loader_workers, "advice", look)
+    with (
+        pytest.raises(ValueError, match="too little shared memory"),
+        loader_workers.named_failures("work"),
+    ):
+        raise RuntimeError("DataLoader worker (pid(s) 4) exited unexpectedly")
+    assert len(looks) == 2
+
+
+@pytest.mark.parametrize(("handles", "workers"), [(40, 2), (60, 2), (40, 8)])
+def test_too_few_handles(handles, workers):
+    output = load("handles", handles=handles, workers=workers)
     assert f"advice: the data loader's workers have too few file handles ({handles})" in output
 
 

@@ -137,11 +137,9 @@ def test_a_suite_of_500_jobs(tmp_path, monkeypatch, tally):
         jobs.append(Job(name, "task", "MAE", number, folder, command, None, None, (), 1, ""))
     Path("jobs.json").write_text(json.dumps([job.to_json() for job in jobs]))
     two_runners = runpy.run_path(str(TESTS / "suite/test_two_runners.py"))
-    trimming = "def event(self, line): own['trim']()"
+    telling = "print(line, file=sys.stderr, flush=True)"
     load = f"import runpy; own = runpy.run_path({__file__!r})\n"
-    Path("runner.py").write_text(
-        load + two_runners["RUNNER"].replace("def event(self, line): pass", trimming)
-    )
+    Path("runner.py").write_text(load + two_runners["RUNNER"].replace(telling, "own['trim']()"))
     monkeypatch.setenv("PYTHONPATH", str(TESTS.parent))
     runner = subprocess.Popen([sys.executable, "runner.py", "2"], stdout=subprocess.PIPE, text=True)
     seen: list[tuple[int, int, int]] = []

@@ -35,7 +35,7 @@ def start(host: dict) -> subprocess.Popen[bytes]:
     command = [sys.executable, "runner.py", "1"]
     # to a file: of a pipe there is no end while a stopped process has it open
     with Path("output.txt").open("w") as output:
-        return subprocess.Popen(command, stdout=output, stderr=output, env=environment)
+        return subprocess.Popen(command, stdout=output, env=environment)
 
 
 def below(pid: int) -> list[int]:

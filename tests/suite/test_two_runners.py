@@ -57,7 +57,7 @@ from mae_bench.suite.plan import Job
 from mae_bench.suite.state import current_state
 
 class Display:
-    def event(self, line): pass
+    def event(self, line): print(line, file=sys.stderr, flush=True)
     def refresh(self, state): pass
 
 slots = int(sys.argv[1])
@@ -148,5 +148,5 @@ def test_killed_runners_lose_nothing_and_repeat_nothing(
         "seed1/MAE/robustness"
     }
     # three kills, each of at most `slots` jobs
-    assert 23 <= len(events) <= 23 + 3 * slots
+    assert 23 <= len(events) <= 23 + 3 * slots, "\n".join(events)
     assert len(list(Path("work").rglob("record.json"))) == 22
