@@ -73,14 +73,19 @@ class TrainRunner(Runner):
     def scale_lr(self, optim_wrapper: OptimWrapper, auto_scale_lr: dict | None = None) -> None:
         """Scale by the batch of an optimizer step: GPUs x batch_size x accumulation.
 
-        MMEngine leaves accumulation out. Source: MAE, Appendix A.1 (linear scaling rule); the
-        official code counts it.
+        MMEngine leaves accumulation out, and the ``base_lr`` that its log shows. Source: MAE,
+        Appendix A.1 (linear scaling rule); the official code counts accumulation.
         """
         counts = getattr(optim_wrapper, "_accumulative_counts", 1)
         if auto_scale_lr and counts > 1:
             base = auto_scale_lr["base_batch_size"] / counts
             auto_scale_lr = {**auto_scale_lr, "base_batch_size": base}
+        groups = optim_wrapper.optimizer.param_groups
+        before = groups[0]["lr"]
         super().scale_lr(optim_wrapper, auto_scale_lr)
+        settings = optim_wrapper.base_param_settings
+        if settings is not None and before:
+            settings["lr"] *= groups[0]["lr"] / before
 
     def setup_env(self, env_cfg: dict) -> None:
         """Prepare the processes, and share the batch of a step among them.

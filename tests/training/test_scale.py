@@ -75,6 +75,17 @@ def test_accumulation_is_a_larger_batch(train):
     assert_weights_close(weights(halves, STEPS), weights(whole, STEPS))
 
 
+def test_the_log_shows_the_rate_for_the_batch(train):
+    """``base_lr`` is that of a layer without decay."""
+    scaling = dict(base_batch_size=256, enable=True)
+    scalars = {}
+    for name, changes in (("plain", {}), ("scaled", {"auto_scale_lr": scaling})):
+        hub = state(train(name, BATCH, changes), STEPS)["message_hub"]
+        scalars[name] = hub["log_scalars"]["train/base_lr"].data[0]
+        assert scalars[name].tolist() == hub["log_scalars"]["train/lr"].data[0].tolist()
+    assert scalars["scaled"] == pytest.approx(scalars["plain"] * BATCH / 256)
+
+
 def test_a_stated_batch_is_held(train):
     """Parts of at most 3, also of the last batch, which is a half one, in as many iterations."""
     changes = {"train_dataloader.dataset.indices": 20, "train_dataloader.drop_last": False}
