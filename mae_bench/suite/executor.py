@@ -166,7 +166,7 @@ class LocalExecutor:
             if places is None:
                 break
             try:
-                self._start(job, state.dead.get(job.name), places)
+                self._start(job, state, places)
             except OSError as error:
                 # no memory for a process, or one that died before it had read what to do
                 reason = error.strerror or type(error).__name__
@@ -176,7 +176,7 @@ class LocalExecutor:
                 started.append(f"started  {job.name}{several}")
         return started
 
-    def _start(self, job: Job, dead: int | None, places: list[str]) -> None:
+    def _start(self, job: Job, state: State, places: list[str]) -> None:
         process = subprocess.Popen(
             # not with -m, which warns of a module that its own package has imported
             [sys.executable, "-c", RUN_WORKER],
@@ -188,8 +188,8 @@ class LocalExecutor:
         )
         assert process.stdin is not None
         order = {
-            **{"job": job.to_json(), "dead": dead, "parent": os.getpid()},
-            "processes": len(places),
+            **{"job": job.to_json(), "parent": os.getpid(), "processes": len(places)},
+            **{"dead": state.dead.get(job.name), "retry": state.retry.get(job.name)},
         }
         try:
             with process.stdin:

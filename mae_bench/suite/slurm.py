@@ -32,9 +32,10 @@ class SlurmTask:
         dead: number of an attempt at the job that is known to be dead, see `attempt.take`.
     """
 
-    def __init__(self, job: Job, dead: int | None) -> None:
+    def __init__(self, job: Job, dead: int | None, retry: int | None) -> None:
         self.job = job
         self.dead = dead
+        self.retry = retry
 
     def __call__(self) -> str:
         """Run the job; its outcome.
@@ -44,7 +45,7 @@ class SlurmTask:
         """
         cores = int(os.environ.get("SLURM_CPUS_PER_TASK", "1"))
         os.environ["OMP_NUM_THREADS"] = str(max(1, cores // (self.job.resources.gpus or 1)))
-        worker = Worker(self.job, self.dead, processes=self.job.resources.gpus or 1)
+        worker = Worker(self.job, self.dead, self.retry, processes=self.job.resources.gpus or 1)
         # Sent when the job is cancelled, requeued or preempted; submitit's own handler ignores it.
         signal.signal(signal.SIGTERM, lambda *_: worker.stop())
         outcome = worker.run()
@@ -63,7 +64,7 @@ class SlurmTask:
         """What to run when Slurm has requeued the job: the same, which then goes on."""
         from submitit.helpers import DelayedSubmission
 
-        return DelayedSubmission(SlurmTask(self.job, self.dead))
+        return DelayedSubmission(SlurmTask(self.job, self.dead, self.retry))
 
 
 class SlurmExecutor:
@@ -166,7 +167,10 @@ class SlurmExecutor:
             parameters["cpus_per_task"] = resources.cpus_per_gpu * (resources.gpus or 1)
         executor.update_parameters(**{**parameters, **self._parameters})
         with executor.batch():
-            handles = [executor.submit(SlurmTask(job, state.dead.get(job.name))) for job in jobs]
+            tasks = [
+                SlurmTask(job, state.dead.get(job.name), state.retry.get(job.name)) for job in jobs
+            ]
+            handles = [executor.submit(task) for task in tasks]
         for job, handle in zip(jobs, handles, strict=True):
             self._ids[job.name] = handle.job_id
             job.claim()

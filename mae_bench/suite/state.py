@@ -66,7 +66,7 @@ class State:
     def refresh(self) -> None:
         """Read the folders of the jobs that are open."""
         for job in self.open():
-            failure = _failure(job)
+            failure = failure_of(job)
             if failure and self.retry.get(job.name) != failure["attempt"]:
                 self.fail(job, _failure_text(failure))
             elif (job.folder / RECORD_NAME).is_file():
@@ -124,13 +124,13 @@ def current_state(jobs: Sequence[Job], slots: int, retry_failed: bool = False) -
         done.add(job.name)
     state = State(jobs, slots)
     if retry_failed:
-        failures = {job.name: _failure(job) for job in jobs}
+        failures = {job.name: failure_of(job) for job in jobs}
         state.retry = {name: one["attempt"] for name, one in failures.items() if one}
     state.refresh()
     return state
 
 
-def _failure(job: Job) -> dict[str, Any] | None:
+def failure_of(job: Job) -> dict[str, Any] | None:
     """What ``failed.json`` says; a damaged one says that the job failed, unless it has a record."""
     path = job.folder / FAILED_NAME
     try:

@@ -1,8 +1,8 @@
 """The process of one job: it holds the job's folder, runs its command and says how it went.
 
-``main`` reads ``{"job": ..., "dead": ..., "parent": ..., "processes": ...}`` as JSON from standard
-input; a Slurm job calls :class:`Worker` itself. It imports no torch, so it starts at once and
-survives what may befall the command: a crash, a want of memory, a hang.
+``main`` reads ``{"job": ..., "dead": ..., "retry": ..., "parent": ..., "processes": ...}`` as JSON
+from standard input; a Slurm job calls :class:`Worker` itself. It imports no torch, so it starts at
+once and survives what may befall the command: a crash, a want of memory, a hang.
 """
 
 import ctypes
@@ -22,6 +22,7 @@ from ..files import EXIT_DISK_FULL, DiskFull, write_json_atomic
 from ..processes import slurm_job
 from ..run_folder import FAILED_NAME, LOG_NAME, RECORD_NAME, clear_remains
 from .job import Job
+from .state import failure_of
 
 Process = subprocess.Popen[bytes]
 LAUNCHER = ("--launcher", "pytorch")
@@ -42,16 +43,23 @@ class Worker:
 
     Args:
         dead: number of an attempt at the job that is known to be dead, see `take`.
+        retry: number of a failed attempt, after which the job is tried once more.
         parent: process that the job must not outlive; None for any.
         processes: of the job's command, which share its batch.
     """
 
     def __init__(
-        self, job: Job, dead: int | None = None, parent: int | None = None, processes: int = 1
+        self,
+        job: Job,
+        dead: int | None = None,
+        retry: int | None = None,
+        parent: int | None = None,
+        processes: int = 1,
     ) -> None:
         self.job = job
         self.processes = processes
         self.dead = dead
+        self.retry = retry
         self.parent = parent
         self.stopping = False
 
@@ -86,6 +94,9 @@ class Worker:
         # What a network file system shows may be a minute old, but not of a folder just written to.
         if (self.job.folder / RECORD_NAME).is_file() and self.job.done():
             return DONE
+        failure = failure_of(self.job)
+        if failure and failure["attempt"] != self.retry:
+            return FAILED  # with another runner, since ours looked
         (self.job.folder / FAILED_NAME).unlink(missing_ok=True)
         clear_remains(self.job.folder)
         path = self.job.folder / LOG_NAME
@@ -219,8 +230,8 @@ def _die_with_parent() -> Callable[[], None] | None:
 def main() -> int:
     """Run the job on standard input; its outcome as an exit code."""
     request = json.load(sys.stdin)
-    job = Job.from_json(request["job"])
-    worker = Worker(job, request["dead"], request["parent"], request["processes"])
+    job = Job.from_json(request.pop("job"))
+    worker = Worker(job, **request)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: worker.stop())
     try:

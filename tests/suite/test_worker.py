@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from mae_bench.attempt import newest_attempt
 from mae_bench.processes import process_start
 from mae_bench.suite.executor import RUN_WORKER
 from mae_bench.suite.plan import Job
+from mae_bench.suite.worker import Worker
 
 pytestmark = pytest.mark.faults
 
@@ -31,7 +33,7 @@ def job(tmp_path, monkeypatch) -> Job:
 def start_worker(job: Job) -> tuple[subprocess.Popen[str], int]:
     """The worker, and the process of its command once it is at work."""
     process = subprocess.Popen([sys.executable, "-c", RUN_WORKER], stdin=subprocess.PIPE, text=True)
-    order = {"job": job.to_json(), "dead": None, "parent": os.getpid(), "processes": 1}
+    order = {"job": job.to_json(), "parent": os.getpid()}
     json.dump(order, process.stdin)
     process.stdin.close()
     log = job.folder / "log.txt"
@@ -53,6 +55,18 @@ def test_command_dies_with_a_killed_worker(job):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert not newest_attempt(job.folder).ended
+
+
+def test_a_job_that_failed_since_its_runner_looked_is_not_tried_again(job):
+    job.claim()
+    note = job.folder / "failed.json"
+    note.write_text('{"reason": "out of luck", "attempt": 1}')
+    assert Worker(job).run() == "failed"
+    assert "out of luck" in note.read_text() and not (job.folder / "log.txt").exists()
+    # unless that is asked for, and of this failure
+    again = replace(job, command=("-c", "raise SystemExit(7)"))
+    assert Worker(again, retry=1).run() == "failed"
+    assert json.loads(note.read_text())["reason"] == "exit code 7"
 
 
 def test_stopped_worker_ends_its_command_and_lets_go(job):
