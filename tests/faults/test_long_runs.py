@@ -33,9 +33,11 @@ def trim() -> None:
 
 
 def usage(pid: int | str = "self") -> tuple[int, int]:
-    """Resident memory in KiB and open files of a process."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") // 1024, len(os.listdir(f"/proc/{pid}/fd"))
+    """Memory of its own in KiB, without pages of files, and open files of a process."""
+    resident, shared = map(int, Path(f"/proc/{pid}/statm").read_text().split()[1:3])
+    return (resident - shared) * os.sysconf("SC_PAGE_SIZE") // 1024, len(
+        os.listdir(f"/proc/{pid}/fd")
+    )
 
 
 def growth(seen: list[tuple[int, ...]]) -> list[float]:
