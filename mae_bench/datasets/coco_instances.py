@@ -123,7 +123,8 @@ class CocoInstances(NamedSamples, CocoDataset):
     def filter_data(self) -> list[dict]:
         """Leave out images as ``filter_cfg`` says."""
         kept = super().filter_data()
-        only_crowds = not self.test_mode and not self.class_counts.total()
+        leaves_out = not self.test_mode and (self.filter_cfg or {}).get("filter_empty_gt")
+        only_crowds = leaves_out and not self.class_counts.total()
         if not kept or only_crowds:
             names = ", ".join(map(repr, self.metainfo["classes"][:3]))
             raise ValueError(

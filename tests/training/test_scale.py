@@ -1,6 +1,7 @@
 """Two processes, or accumulated batches, are one process with a batch as large as both."""
 
 import json
+import math
 import multiprocessing
 import runpy
 import shutil
@@ -84,6 +85,22 @@ def test_the_log_shows_the_rate_for_the_batch(train):
         scalars[name] = hub["log_scalars"]["train/base_lr"].data[0]
         assert scalars[name].tolist() == hub["log_scalars"]["train/lr"].data[0].tolist()
     assert scalars["scaled"] == pytest.approx(scalars["plain"] * BATCH / 256)
+
+
+def test_the_floor_of_the_schedule_is_a_rate_of_this_batch(train):
+    """Also where the batch is smaller than the one that the base rate is for."""
+    changes = {
+        "auto_scale_lr": dict(base_batch_size=256, enable=True),
+        "param_scheduler.0.min_lr": 1e-4,
+    }
+    hub = state(train("floor", BATCH, changes), STEPS)["message_hub"]["log_scalars"]
+    peak, floor, warmup = 1e-2 * BATCH / 256, 1e-4, STEPS // EPOCHS
+    expected = [peak * step / warmup for step in range(warmup)]
+    expected += [
+        floor + (peak - floor) * (1 + math.cos(math.pi * step / (STEPS - warmup))) / 2
+        for step in range(STEPS - warmup)
+    ]
+    assert hub["train/lr"].data[0].tolist() == pytest.approx(expected)
 
 
 def test_a_stated_batch_is_held(train):
