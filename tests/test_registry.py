@@ -46,7 +46,16 @@ def test_the_package_was_walked():
     assert len(CLASSES) > 30
 
 
-@pytest.mark.parametrize("kind", sorted({kind for kind, _, _ in CLASSES}))
+FAST = {"MODELS", "HOOKS"}  # each imports the hosts anew
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=[] if kind in FAST else pytest.mark.slow)
+        for kind in sorted({kind for kind, _, _ in CLASSES})
+    ],
+)
 def test_by_name_with_nothing_imported_before(kind):
     names = [(name, module) for one, name, module in CLASSES if one == kind]
     result = subprocess.run(

@@ -166,6 +166,7 @@ def test_programs_that_import_mae_bench_first_and_their_workers(tmp_path):
     assert done.stdout.strip() == "[0, 2] [[0, 2]]"
 
 
+@pytest.mark.slow
 def test_spawned_workers_of_a_notebook_need_no_operators(tmp_path):
     """A worker unpickles the data set before anything of ours could be imported."""
     done = run_python(

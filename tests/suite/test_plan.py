@@ -213,10 +213,17 @@ PUBLISHED = sorted(
     if path.stem not in ("common", "ablation", "papers_with_code")  # measure nothing
 )
 # entries, and runs for each: MAE A.3's 108, and the sizes that the other two files state
+SLOW = {"table4_search", "table6_search"}  # hundreds of jobs
 SEARCHES = {"table4_search": (8, 108), "table5_search": (8, 30), "table6_search": (20, 36)}
 
 
-@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=[pytest.mark.slow] if path.stem in SLOW else [], id=path.stem)
+        for path in PUBLISHED
+    ],
+)
 def test_every_shipped_suite_is_planned_and_says_what_is_missing(path, monkeypatch):
     monkeypatch.chdir(REPOSITORY)
     suite = load_suite(path)

@@ -101,6 +101,7 @@ def test_where_it_serves(dtype, tokens, served):
     assert blockwise.serves(q, q) == served
 
 
+@pytest.mark.slow
 def test_second_derivatives(monkeypatch):
     monkeypatch.setattr(blockwise, "BLOCK", 5)
     q, k, v, bias, by_row, by_column = (tensor.detach() for tensor in inputs())
