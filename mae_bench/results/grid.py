@@ -94,11 +94,11 @@ class Grid:
         notes = "\n".join(f"{letter}  {text}" for letter, text in self.notes)
         table = Table(title=self.name, box=SIMPLE_HEAD, caption=notes or None)
         table.caption_justify = "left"
+        longest = max(map(len, [self.headings[0], *(row.label for row in self.rows)]))
         for index, heading in enumerate(self.headings):
             justify: Literal["left", "right"] = "right" if index else "left"
-            table.add_column(
-                heading, justify=justify, overflow="fold", min_width=None if index else LABEL_WIDTH
-            )
+            width = None if index else min(LABEL_WIDTH, longest)
+            table.add_column(heading, justify=justify, overflow="fold", min_width=width)
         for row in self.rows:
             texts = []
             for cell in row.cells:
