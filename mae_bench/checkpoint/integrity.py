@@ -13,8 +13,8 @@ from ..run_folder import RECORD_NAME, stated_sum
 
 DIGEST_KEY = "digest"
 BLANK = "0" * 64  # stands in the place of the digest while that is computed
+_FOLDER = 0x10  # among the attributes of a ZIP's entry, as MS-DOS had them
 # Before the digest, in metadata that are JSON in the JSON of the header.
-_FOLDER = 0x10  # among the attributes of an entry, as MS-DOS had them
 _MARK = rf"\"{DIGEST_KEY}\": \"".encode()
 AGAIN = "it was damaged or changed after it was written; copy it again, or write it anew"
 

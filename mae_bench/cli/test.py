@@ -60,6 +60,8 @@ def choose_split(cfg: Config, split: str | None, overrides: Iterable[str] = ()) 
     Raises:
         ValueError: the config has no such set, or an override is of the other one only.
     """
+    from ..config.keys import find
+
     has = [name for name in ("test", "val") if cfg.get(f"{name}_dataloader")]
     chosen = split or (has[0] if has else "val")
     if chosen not in has:
@@ -69,7 +71,7 @@ def choose_split(cfg: Config, split: str | None, overrides: Iterable[str] = ()) 
         if not key.startswith((f"{other}_dataloader.", f"{other}_evaluator.")):
             continue
         here = key.replace(other, chosen, 1)
-        if _value(cfg, key) != _value(cfg, here):
+        if find(cfg, key) != find(cfg, here):
             raise ValueError(
                 f"override {key!r}: the {chosen} set is evaluated, where this changes nothing: "
                 f"write {here!r}, or --split {other}"
@@ -77,16 +79,6 @@ def choose_split(cfg: Config, split: str | None, overrides: Iterable[str] = ()) 
     if chosen == "val":
         cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
         cfg.test_cfg = {"fp16": bool((cfg.get("val_cfg") or {}).get("fp16"))}
-
-
-def _value(cfg: Any, key: str) -> Any:
-    """What stands under a dotted key; None where there is none."""
-    for part in key.split("."):
-        try:
-            cfg = cfg[int(part)] if isinstance(cfg, (list, tuple)) else cfg[part]
-        except (KeyError, IndexError, TypeError, ValueError):
-            return None
-    return cfg
 
 
 def evaluate(

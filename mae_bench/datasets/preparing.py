@@ -75,14 +75,15 @@ def prepare(
         if given and all(map(Path.exists, given)) and not (folder / PARTS / file).exists():
             say(f"{file}: not needed, there is {given[0]}")
             continue
-        if not path.is_file() and download:
+        fetch = download and not path.is_file()
+        if fetch:
             _download(how, path, entry, say)
         if not path.is_file():
             raise FileNotFoundError(
                 f"{path}: no such archive; get it from {entry['page']} ({entry['licence']})"
             )
         _check_space(path, folder)
-        if "md5" in how:
+        if "md5" in how and not fetch:  # a download compares it itself
             say(f"{file}: comparing its checksum")
             check_md5(path, how["md5"])
         say(f"{file}: unpacking into {folder / how.get('into', '')}")

@@ -162,7 +162,7 @@ def _check_overlap(train: Any, other: Any, where: str, findings: Findings) -> No
 def _folder(dataset: Any) -> str:
     """Where the images of a data set are."""
     prefix = getattr(dataset, "data_prefix", None) or {}
-    images = prefix.get("img") or prefix.get("img_path") or prefix.get("img_prefix") or ""
+    images = prefix.get("img") or prefix.get("img_path") or ""
     return str(Path(getattr(dataset, "img_prefix", "") or images).resolve())
 
 

@@ -30,6 +30,7 @@ class SlurmTask:
 
     Args:
         dead: number of an attempt at the job that is known to be dead, see `attempt.take`.
+        retry: number of a failed attempt, after which the job is tried once more.
     """
 
     def __init__(self, job: Job, dead: int | None, retry: int | None) -> None:
