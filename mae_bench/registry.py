@@ -21,11 +21,13 @@ MODELS = _child(
     "mae_bench.openmmlab.cascade",
     "mae_bench.openmmlab.classifiers",
     "mae_bench.openmmlab.host_backbone",
+    "mae_bench.openmmlab.label_smoothing",
     "mae_bench.openmmlab.linear_probe",
     "mae_bench.openmmlab.mask_head",
     "mae_bench.openmmlab.multi_scale",
     "mae_bench.openmmlab.patch_classifier",
     "mae_bench.openmmlab.roi_extractor",
+    "mae_bench.openmmlab.seg_heads",
 )
 WEIGHT_INITIALIZERS = _child(
     mmengine_registry.WEIGHT_INITIALIZERS,

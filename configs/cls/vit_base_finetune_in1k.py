@@ -21,7 +21,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import TestLoop, ValLoop
 from mmpretrain.datasets import PackInputs
 from mmpretrain.evaluation import Accuracy
-from mmpretrain.models import ClsDataPreprocessor, ImageClassifier, LabelSmoothLoss, LinearClsHead
+from mmpretrain.models import ClsDataPreprocessor, ImageClassifier, LinearClsHead
 from torch.optim import AdamW
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import CenterCrop, RandomHorizontalFlip, RandomResizedCrop, Resize
@@ -31,6 +31,7 @@ from mae_bench.datasets.image_folders import ImageNet1K
 from mae_bench.datasets.loading import LoadImageTensor
 from mae_bench.models import VisionTransformer
 from mae_bench.openmmlab.batch_augment import EraseAndMix
+from mae_bench.openmmlab.label_smoothing import LabelSmoothCrossEntropy
 from mae_bench.training import LayerDecayConstructor, ResumableEpochLoop, WarmupCosineLR
 from mae_bench.training.hooks import ExportCheckpoint
 
@@ -53,7 +54,7 @@ model = dict(
         type=LinearClsHead,
         num_classes=1000,
         in_channels=768,
-        loss=dict(type=LabelSmoothLoss, label_smooth_val=0.1, mode="original"),
+        loss=dict(type=LabelSmoothCrossEntropy, label_smooth_val=0.1, mode="original"),
         # The code's truncated normal is cut at +-2, which at this std cuts nothing.
         init_cfg=dict(type="Normal", layer="Linear", std=2e-5),
     ),

@@ -15,12 +15,13 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import ValLoop
 from mmpretrain.datasets import PackInputs, RandomResizedCrop
 from mmpretrain.evaluation import Accuracy
-from mmpretrain.models import ClsDataPreprocessor, ImageClassifier, LabelSmoothLoss, LinearClsHead
+from mmpretrain.models import ClsDataPreprocessor, ImageClassifier, LinearClsHead
 from torch.optim import AdamW
 
 from mae_bench.datasets.image_folders import ImageNet1K
 from mae_bench.datasets.loading import LoadImage
 from mae_bench.models import VisionTransformer
+from mae_bench.openmmlab.label_smoothing import LabelSmoothCrossEntropy
 from mae_bench.training import LayerDecayConstructor, ResumableEpochLoop, WarmupCosineLR
 from mae_bench.training.hooks import ExportCheckpoint
 
@@ -43,7 +44,7 @@ model = dict(
         type=LinearClsHead,
         num_classes=10,
         in_channels=96,
-        loss=dict(type=LabelSmoothLoss, label_smooth_val=0.1, mode="original"),
+        loss=dict(type=LabelSmoothCrossEntropy, label_smooth_val=0.1, mode="original"),
         init_cfg=dict(type="TruncNormal", layer="Linear", std=2e-5),
     ),
     data_preprocessor=dict(

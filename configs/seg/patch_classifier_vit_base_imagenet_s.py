@@ -29,7 +29,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import TestLoop, ValLoop
 from mmseg.datasets.transforms import PackSegInputs
 from mmseg.evaluation import IoUMetric
-from mmseg.models import CrossEntropyLoss, EncoderDecoder, SegDataPreProcessor
+from mmseg.models import EncoderDecoder, SegDataPreProcessor
 from torch.optim import AdamW
 from torchvision.transforms.v2 import (
     ColorJitter,
@@ -44,6 +44,7 @@ from mae_bench.datasets.imagenet_s import ImageNetS, LoadImageNetSMask, Segmenta
 from mae_bench.datasets.loading import LoadImageTensor
 from mae_bench.models import VisionTransformer
 from mae_bench.openmmlab.patch_classifier import PatchClassifier
+from mae_bench.openmmlab.seg_heads import PixelCrossEntropy
 from mae_bench.training import LayerDecayConstructor, ResumableEpochLoop, WarmupCosineLR
 from mae_bench.training.hooks import DrawPredictions, ExportCheckpoint
 
@@ -79,7 +80,7 @@ model = dict(
         in_index=0,
         num_classes=920,
         ignore_index=1000,
-        loss_decode=dict(type=CrossEntropyLoss, avg_non_ignore=True),
+        loss_decode=dict(type=PixelCrossEntropy, avg_non_ignore=True),
     ),
     train_cfg={},
     test_cfg=dict(mode="whole"),

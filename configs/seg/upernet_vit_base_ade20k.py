@@ -30,13 +30,14 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import TestLoop, ValLoop
 from mmseg.datasets.transforms import PackSegInputs
 from mmseg.evaluation import IoUMetric
-from mmseg.models import CrossEntropyLoss, EncoderDecoder, FCNHead, SegDataPreProcessor, UPerHead
+from mmseg.models import EncoderDecoder, SegDataPreProcessor
 from torch.optim import AdamW
 
 from mae_bench.datasets.images_and_masks import ADE20K
 from mae_bench.datasets.loading import ChannelsFirst, LoadImage
 from mae_bench.datasets.masks import LoadMask
 from mae_bench.models import FeaturePyramidAdapter, VisionTransformer
+from mae_bench.openmmlab.seg_heads import AuxiliaryFCNHead, PixelCrossEntropy, UPerNetHead
 from mae_bench.openmmlab.seg_transforms import (
     FastPhotoMetricDistortion,
     FastRandomCrop,
@@ -82,7 +83,7 @@ model = dict(
         norm_cfg=norm_cfg,
     ),
     decode_head=dict(
-        type=UPerHead,
+        type=UPerNetHead,
         in_channels=[768] * 4,
         in_index=[0, 1, 2, 3],
         channels=768,
@@ -91,10 +92,10 @@ model = dict(
         num_classes=150,
         norm_cfg=norm_cfg,
         align_corners=False,
-        loss_decode=dict(type=CrossEntropyLoss, loss_weight=1.0),
+        loss_decode=dict(type=PixelCrossEntropy, loss_weight=1.0),
     ),
     auxiliary_head=dict(
-        type=FCNHead,
+        type=AuxiliaryFCNHead,
         in_channels=768,
         in_index=2,
         channels=256,
@@ -104,7 +105,7 @@ model = dict(
         num_classes=150,
         norm_cfg=norm_cfg,
         align_corners=False,
-        loss_decode=dict(type=CrossEntropyLoss, loss_weight=0.4),
+        loss_decode=dict(type=PixelCrossEntropy, loss_weight=0.4),
     ),
     train_cfg={},
     test_cfg=dict(mode="slide", crop_size=(size, size), stride=(341, 341)),
