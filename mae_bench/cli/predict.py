@@ -86,8 +86,8 @@ def main() -> int:
     from ..evaluation.prediction_files import WRITERS
     from ..files import write_atomic
     from ..text import printable
+    from ..visualize.picture_page import encode_png
     from ..visualize.predictions import draw_beside, found_regions
-    from ..visualize.reconstruction_page import encode_png
 
     images = application.find_images(args.images)
     out = Path(args.out)

@@ -43,13 +43,13 @@ def main() -> None:
     args = parse_args()
     from ..files import write_atomic
     from ..visualize.load_mae import load_mae
+    from ..visualize.picture_page import comparison_page, encode_png
     from ..visualize.reconstruction import (
         compare_maskings,
         draw_comparisons,
         fit_to_patches,
         read_image,
     )
-    from ..visualize.reconstruction_page import encode_png, reconstruction_page
 
     model, trained_side = load_mae(args.checkpoint, args.config)
     if args.size not in ("model", "own") and not args.size.isdigit():
@@ -71,7 +71,7 @@ def main() -> None:
     out = Path(args.out)
     about = f"Checkpoint {Path(args.checkpoint).name}, masks of seed {args.seed}. Visible patches "
     about += "are shown as they are." if args.paste else "are shown as the model predicts them."
-    page = reconstruction_page("Reconstructions", about, comparisons)
+    page = comparison_page("Reconstructions", about, comparisons)
     write_atomic(encode_png(draw_comparisons(comparisons)), out / "reconstructions.png")
     write_atomic(page.encode(), out / "reconstructions.html")
     print(f"{out}: reconstructions.png, reconstructions.html of {len(comparisons)} pictures")

@@ -95,12 +95,13 @@ def parameters(
 
 def groups(cfg: Config, model: nn.Module) -> Iterator[tuple[float, float, int, int]]:
     """(lr over the peak, weight decay, tensors, values) of each group of the optimizer."""
-    for group in _wrapper(cfg, model).optimizer.param_groups:
+    for group in optim_wrapper(cfg, model).optimizer.param_groups:
         sizes = [parameter.numel() for parameter in group["params"]]
         yield group["lr_scale"], group["weight_decay"], len(sizes), sum(sizes)
 
 
-def _wrapper(cfg: Config, model: nn.Module) -> OptimWrapper:
+def optim_wrapper(cfg: Config, model: nn.Module) -> OptimWrapper:
+    """The optimizer of a config; the model may be on the meta device."""
     options = ConfigDict(cfg.optim_wrapper)
     options.optimizer = ConfigDict(options.optimizer)
     options.optimizer.pop("fused", None)  # needs a real device

@@ -41,6 +41,13 @@ def true_regions(
         return _of_map(sample.gt_sem_seg.data, meta, ignore)
     if "gt_instances" in sample and "labels" in sample.gt_instances:
         return _of_instances(sample.gt_instances, meta, 0.0)
+    if "gt_score" in sample:  # mixed images have several, in shares
+        scores = sample.gt_score.tolist()
+        return [
+            _named(meta, label, "" if score == 1 else f" {100 * score:.0f}%")
+            for label, score in sorted(enumerate(scores), key=lambda entry: -entry[1])
+            if score > 0
+        ]
     if "gt_label" in sample and sample.gt_label is not None:
         return [_named(meta, int(label)) for label in sample.gt_label]
     return None
@@ -48,7 +55,11 @@ def true_regions(
 
 def draw_beside(image: np.ndarray, sides: Sequence[Sequence[Region]]) -> np.ndarray:
     """The image with each list of regions, side by side: (H', W', 3) uint8 BGR."""
-    panels = [draw_regions(image, regions) for regions in sides]
+    return beside([draw_regions(image, regions) for regions in sides])
+
+
+def beside(panels: Sequence[np.ndarray]) -> np.ndarray:
+    """Drawn pictures side by side, (H', W', 3) uint8, the lower ones filled up."""
     rows = max(panel.shape[0] for panel in panels)
     padded = [
         np.pad(p, ((0, rows - p.shape[0]), (0, 0), (0, 0)), constant_values=BACKGROUND)
@@ -67,7 +78,7 @@ def _of_instances(instances: Any, meta: Mapping[str, Any], min_score: float) -> 
     scores = instances.get("scores")
     masks = instances.get("masks")
     if masks is not None and not isinstance(masks, np.ndarray):
-        masks = masks.masks if hasattr(masks, "masks") else np.asarray(masks)
+        masks = masks.to_ndarray() if hasattr(masks, "to_ndarray") else np.asarray(masks)
     boxes = instances.bboxes
     boxes = getattr(boxes, "tensor", boxes)
     found = []

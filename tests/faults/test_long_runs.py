@@ -57,7 +57,7 @@ tiny = runpy.run_path(f"{tests}/training/tiny_run.py")
 own = runpy.run_path(f"{tests}/faults/test_long_runs.py")
 from mmengine.dataset import DefaultSampler
 from mae_bench.training import ResumableIterLoop, WarmupCosineLR, launch
-from mae_bench.visualize.reconstruction_page import encode_png
+from mae_bench.visualize.picture_page import encode_png
 from mae_bench.files import write_atomic
 
 mmengine.runner.loops.time.sleep = lambda seconds: None  # two seconds at the end of each epoch

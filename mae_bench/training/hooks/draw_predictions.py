@@ -13,8 +13,8 @@ from ...datasets.reading import read_image
 from ...files import write_atomic
 from ...registry import HOOKS
 from ...run_folder import PREDICTIONS_NAME
+from ...visualize.picture_page import encode_png
 from ...visualize.predictions import draw_beside, found_regions, names_of, true_regions
-from ...visualize.reconstruction_page import encode_png
 from .send_picture import send_picture
 
 

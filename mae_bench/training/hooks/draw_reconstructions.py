@@ -13,8 +13,8 @@ from ...files import write_atomic
 from ...models.mae import MAE
 from ...registry import HOOKS
 from ...run_folder import RECONSTRUCTIONS_NAME
+from ...visualize.picture_page import encode_png
 from ...visualize.reconstruction import draw_reconstructions, read_images
-from ...visualize.reconstruction_page import encode_png
 from .send_picture import send_picture
 
 
