@@ -29,7 +29,8 @@ def build_backbone(
     Args:
         checkpoint: a file of any format that we read, a folder of Hugging Face, ``mae:vit_base``
             and the like, ``hf-hub:OWNER/NAME`` or ``timm:NAME``.
-        output: what it returns for images (B, 3, H, W), as a tuple, see ``VisionTransformer``.
+        output: what it returns for images (B, 3, H, W), as a tuple, see ``VisionTransformer``;
+            ``"maps"`` is that of the last block unless ``out_indices`` says more.
         key, prefix: of :func:`read_checkpoint`.
         num_heads: where the file does not show it.
         **changes: other arguments of ``VisionTransformer`` than the file's, such as ``img_size``
@@ -47,6 +48,9 @@ def build_backbone(
     channels = visible_architecture(read.imported.tensors).get("in_channels", 3)
     unseen = Unseen(num_heads=num_heads, mean=[0.0] * channels, std=[1.0] * channels)
     metadata = read.describe(unseen)
+    if output == "maps":
+        depth = VisionTransformer.size_of(metadata.architecture["arch"])["depth"]
+        changes.setdefault("out_indices", (depth - 1,))
     backbone = VisionTransformer(
         **{**metadata.architecture, "img_size": metadata.img_size, "output": output, **changes}
     )

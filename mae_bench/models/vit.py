@@ -180,7 +180,7 @@ class VisionTransformer(BaseModule):
         init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        size = self._resolve_arch(arch)
+        size = self.size_of(arch)
         self.embed_dim, depth, num_heads = size["embed_dim"], size["depth"], size["num_heads"]
         height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
         self.patch_size = patch_size
@@ -242,7 +242,8 @@ class VisionTransformer(BaseModule):
             self.pos_embed.requires_grad_(False)
 
     @staticmethod
-    def _resolve_arch(arch: str | dict[str, int]) -> dict[str, int]:
+    def size_of(arch: str | dict[str, int]) -> dict[str, int]:
+        """``embed_dim``, ``depth`` and ``num_heads`` of an ``arch``; ValueError for another one."""
         if isinstance(arch, str):
             if arch not in SIZES:
                 raise ValueError(f"arch={arch!r} is not one of {', '.join(SIZES)}, nor a dict")
