@@ -182,7 +182,7 @@ class _Planner:
     def started_from(self, place: "_Place", task: Task) -> tuple[Job | None, Path | None]:
         """The job that makes the checkpoint a task starts from or tests, and the file."""
         if task.test is not None and task.test != "start":
-            trained = replace(place.cell, task=task.test, overrides={})
+            trained = replace(place.cell, task=task.test)  # with the cell's overrides, as the test
             tested = self.task_job(replace(place, cell=trained))
             return tested, tested.folder / CHECKPOINT_NAME
         made = self.pretraining(place)

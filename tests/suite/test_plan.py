@@ -187,6 +187,22 @@ def test_rows_have_overrides_and_recipes_of_their_own(workplace):
     assert jobs["seed0/random/linear,lr=2.0"].cells[0]["row"] == "wide"
 
 
+def test_a_test_is_of_what_was_trained_with_the_same_overrides(workplace):
+    """Not of the row beside it, which may fit, as with another rate of stochastic depth."""
+    for name in ("fine.py", "rob.py"):
+        text = f"what = {name!r}\nmodel = dict(rate=0.1)\ndefault_scope = 'mmengine'\n"
+        Path(name).write_text(text)
+    workplace.only("robustness", "finetune")
+    workplace.suite["rows"] = {"random": {}, "deep": {"overrides": {"model.rate": 0.2}}}
+    jobs = {job.name: job for job in planned(workplace)}
+    tested = jobs["seed0/random/robustness,rate=0.2"]
+    assert tested.needs == ("seed0/random/finetune,rate=0.2",)
+    assert "work/seed0/random/finetune,rate=0.2/checkpoint.safetensors" in tested.command
+    assert "model.rate=0.2" in jobs[tested.needs[0]].command
+    assert {cell["row"] for cell in jobs[tested.needs[0]].cells} == {"deep"}
+    assert jobs["seed0/random/robustness"].needs == ("seed0/random/finetune",)
+
+
 def test_test_of_a_starts_own_checkpoint(workplace):
     Path("a.pth").write_bytes(b"weights")
     workplace.only("robustness")
