@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..distributed import unwrap
+from ..models.backbone import optional
 from .adapters.openmmlab_model import PARTS
 from .fit import position_grid
 from .format import CheckpointMetadata, save_checkpoint
@@ -134,7 +135,7 @@ def export_model(model: nn.Module, path: str | Path, metadata: CheckpointMetadat
         ValueError: the metadata has another patch size or grid than the backbone, or see
             ``save_checkpoint``.
     """
-    inner = unwrap(model)
+    inner: Any = unwrap(model)
     tensors = {
         name.removeprefix("backbone."): tensor
         for name, tensor in inner.state_dict().items()
@@ -146,7 +147,8 @@ def export_model(model: nn.Module, path: str | Path, metadata: CheckpointMetadat
             f"{path}: the metadata says patch_size {metadata.patch_size}, the backbone has "
             f"{patch_size}: correct the metadata"
         )
-    if "pos_embed" in tensors:
+    # Others, such as SAM's map of positions, are not resized.
+    if "pos_embed" in tensors and optional(inner.backbone, "grid") is not None:
         position_grid(tensors["pos_embed"].shape[1], metadata, metadata.grid)
     save_checkpoint(path, tensors, metadata)
 

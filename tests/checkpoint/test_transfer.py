@@ -18,7 +18,7 @@ from mae_bench.checkpoint.format import CheckpointMetadata, load_checkpoint, sav
 from mae_bench.checkpoint.reader import read_checkpoint
 from mae_bench.checkpoint.transfer import PretrainedBackbone, load_backbone
 from mae_bench.checkpoint.whole_model import export_model, load_model, start_model
-from mae_bench.models import MAE, VisionTransformer
+from mae_bench.models import MAE, TimmBackbone, VisionTransformer
 from mae_bench.models.position import sincos_position_table
 from mae_bench.registry import MODELS
 
@@ -90,6 +90,19 @@ def test_same_architecture_is_copied_bit_exactly(exported):
     assert set(report.loaded) == set(source.state_dict())
     assert report.resized == report.dropped == report.initialised == []
     assert report.share == 1.0
+
+
+def test_positions_that_are_a_map_go_through_a_file(tmp_path):
+    """SAM's, (1, rows, columns, D), which nothing here resizes."""
+    options = dict(patch_size=8, embed_dim=16, depth=2, num_heads=2, global_attn_indexes=(1,))
+    source, target = (
+        TimmBackbone("samvit_base_patch16", 32, "mean", model_kwargs=options) for _ in range(2)
+    )
+    assert source.net.pos_embed.shape == (1, 4, 4, 16)
+    export_model(holder(source), tmp_path / "c.safetensors", describe())
+    report = load_backbone(target, tmp_path / "c.safetensors")
+    assert_untouched(target, source.state_dict())
+    assert report.share == 1.0 and report.resized == []
 
 
 def test_timm_loads_our_file_and_gives_the_same_features(exported):
