@@ -11,13 +11,15 @@ from typing import Any
 
 import onnx
 import pytest
-import timm
 import torch
 import torch.distributed as dist
 from mmengine.analysis import get_model_complexity_info
 from mmengine.runner.activation_checkpointing import turn_on_activation_checkpointing
 from mmpretrain.models.peft.lora import LoRAModel
 from onnx.reference import ReferenceEvaluator
+from timm.models.beit import Beit
+from timm.models.vision_transformer import VisionTransformer as TimmViT
+from timm.models.vision_transformer_sam import VisionTransformerSAM
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.module import register_module_forward_hook
@@ -29,7 +31,7 @@ from mae_bench.models import MAE
 from mae_bench.models.kernels import linear
 from mae_bench.registry import MODELS
 
-from .backbone_cases import ARCH, CASES, SIDE, build, images
+from .backbone_cases import ARCH, CASES, MAPS, SIDE, build, images, vit
 
 every_backbone = pytest.mark.parametrize("name", CASES)
 OWN = [name for name in CASES if name.startswith("vit")]
@@ -110,7 +112,8 @@ SLOW_GRAPHS = {("compile", name) for name in CASES if name != "vit-mean"}
         pytest.param(tool, name, marks=pytest.mark.slow if (tool, name) in SLOW_GRAPHS else ())
         for tool in ("export", "trace", "compile")
         for name in CASES
-    ],
+    ]
+    + [("fx", "timm-resnet-maps"), ("fx", "timm-convnext-mean")],
 )
 def test_graphs(tool, name):
     """Captured with a batch of 2, run with one of 5."""
@@ -123,6 +126,8 @@ def test_graphs(tool, name):
     elif tool == "export":
         batch = {0: torch.export.Dim("batch", min=1, max=64)}
         captured = torch.export.export(module, (x,), dynamic_shapes=dict(images=batch)).module()
+    elif tool == "fx":
+        captured = torch.fx.symbolic_trace(module)
     else:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -227,18 +232,72 @@ def flops_of(module: nn.Module, x: Tensor) -> int:
     return counter.get_total_flops()
 
 
-def timm_twin(**options: Any) -> nn.Module:
-    return timm.models.vision_transformer.VisionTransformer(
-        img_size=SIDE, patch_size=4, num_classes=0, **ARCH, **options
-    ).eval()
+def twin(kind: type[nn.Module] = TimmViT, **options: Any) -> nn.Module:
+    """timm's model of the architecture of our cases."""
+    return kind(img_size=SIDE, patch_size=4, num_classes=0, **ARCH, **options).eval()
 
 
-@pytest.mark.parametrize("tool", ["torch", "mmengine"])
-def test_operations_are_those_of_the_same_architecture_in_timm(tool):
-    ours, theirs = build("vit-mean"), timm_twin(global_pool="avg")
-    if tool == "torch":
-        assert flops_of(ours, images(1)) == flops_of(theirs, images(1)) > 1e6
-        return
+class Maps(nn.Module):
+    """Maps of both blocks of a ViT of timm."""
+
+    def __init__(self, kind: type[nn.Module] = TimmViT, **options: Any) -> None:
+        super().__init__()
+        self.net = twin(kind, **options)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        return self.net.forward_intermediates(x, indices=[0, 1], intermediates_only=True)
+
+
+# The same architecture in timm, for each kind of output.
+TWINS = {
+    "mean": (dict(output="mean"), lambda: twin(global_pool="avg")),
+    "class_token": (
+        dict(output="class_token", layer_scale_init=0.5),
+        lambda: twin(global_pool="token", init_values=0.5),
+    ),
+    "tokens": (dict(output="tokens"), lambda: twin(global_pool="")),
+    "maps": (MAPS, Maps),
+    "maps, a bias for each block": (
+        dict(rel_pos_bias="per_block", **MAPS),
+        lambda: Maps(Beit, use_rel_pos_bias=True),
+    ),
+    "maps, a shared bias": (
+        dict(rel_pos_bias="shared", **MAPS),
+        lambda: Maps(Beit, use_shared_rel_pos_bias=True),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", TWINS)
+def test_operations_are_those_of_the_same_architecture_in_timm(kind):
+    options, theirs = TWINS[kind]
+    ours = MODELS.build(vit(**options)).eval()
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):  # those of the fused ones are not counted
+        assert flops_of(ours, images(1)) == flops_of(theirs(), images(1)) > 2e6
+
+
+def test_operations_of_decomposed_positions():
+    """timm's SAM adds them to the logits, here they are channels of queries and keys.
+
+    Fused kernels, which serve long sequences, want values as wide as these.
+    """
+    ours = build("vit-maps-decomposed-windows")
+    theirs = Maps(
+        VisionTransformerSAM,
+        use_rel_pos=True,
+        window_size=4,
+        global_attn_indexes=(1,),
+        neck_chans=0,
+        global_pool="",
+    )
+    windows, whole = 4 * 16**2 * (4 + 4), 64**2 * (8 + 8)  # pairs of tokens by channels
+    more = 2 * ARCH["num_heads"] * (windows + 2 * whole)
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+        assert flops_of(ours, images(1)) == flops_of(theirs, images(1)) + more
+
+
+def test_operations_by_mmengine():
+    ours, theirs = build("vit-mean"), twin(global_pool="avg")
 
     def count(module: nn.Module) -> float:
         info = get_model_complexity_info(
