@@ -42,6 +42,7 @@ class FeaturePyramidAdapter(BaseModule):
     ) -> None:
         super().__init__(init_cfg=None)
         self.lecun_init = lecun_init
+        self.patch_size, self.coarsest = patch_size, max(strides)
         self.levels = nn.ModuleList(
             self._level(embed_dim, patch_size, stride, norm_cfg or dict(type="BN"))
             for stride in strides
@@ -81,13 +82,33 @@ class FeaturePyramidAdapter(BaseModule):
         self._is_init = True
 
     def forward(self, taps: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Taps (B, D, H/p, W/p), one per level -> (B, D, H/stride, W/stride) for each stride."""
+        """Taps (B, D, H/p, W/p), one per level -> (B, D, H/stride, W/stride) for each stride.
+
+        Raises:
+            ValueError: another number of taps, or an image smaller than the coarsest stride.
+        """
         if len(taps) != len(self.levels):
             raise ValueError(
                 f"{len(taps)} taps for {len(self.levels)} pyramid levels: set the backbone's "
                 "out_indices and the adapter's strides to the same length"
             )
+        check_size(taps[-1], self.patch_size, self.coarsest)
         return tuple(level(tap) for level, tap in zip(self.levels, taps, strict=True))
+
+
+def check_size(tap: Tensor, patch_size: int, coarsest: float) -> None:
+    """Look whether a map (B, D, H/p, W/p) has a place left at the coarsest stride of a pyramid.
+
+    Raises:
+        ValueError: it has none.
+    """
+    height, width = (side * patch_size for side in tap.shape[2:])
+    if min(height, width) < coarsest:
+        raise ValueError(
+            f"an image of {height}x{width} pixels has no place of stride {coarsest}, which the "
+            f"pyramid of patches of {patch_size} pixels ends with: take larger images or smaller "
+            "patches"
+        )
 
 
 def _norm(norm_cfg: dict, channels: int) -> nn.Module:

@@ -8,6 +8,7 @@ from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 
 from ..registry import MODELS
+from .feature_pyramid import check_size
 
 
 @MODELS.register_module()
@@ -47,6 +48,7 @@ class SimpleFeaturePyramid(BaseModule):
         if num_outs < len(strides):
             raise ValueError(f"num_outs={num_outs} is less than the {len(strides)} strides")
         self.num_extra = num_outs - len(strides)
+        self.patch_size, self.coarsest = patch_size, max(strides)
         self.levels = nn.ModuleList(
             nn.Sequential(
                 *_resample(embed_dim, patch_size, stride),
@@ -62,13 +64,15 @@ class SimpleFeaturePyramid(BaseModule):
         """One map (B, D, H/p, W/p) -> (B, out_channels, H/stride, W/stride), finest first.
 
         Raises:
-            ValueError: the backbone gives several maps.
+            ValueError: the backbone gives several maps, or the image is smaller than the coarsest
+                stride.
         """
         if len(maps) != 1:
             raise ValueError(
                 f"{len(maps)} maps for a pyramid of the last one: set the backbone's out_indices "
                 "to its last block"
             )
+        check_size(maps[0], self.patch_size, self.coarsest)
         levels = [level(maps[0]) for level in self.levels]
         for _ in range(self.num_extra):
             levels.append(F.max_pool2d(levels[-1], kernel_size=1, stride=2))

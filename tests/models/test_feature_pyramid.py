@@ -128,3 +128,10 @@ def test_number_of_taps_has_to_match():
     adapter = FeaturePyramidAdapter(8, 16, (8, 16))
     with pytest.raises(ValueError, match="3 taps for 2 pyramid levels"):
         adapter([noise(1, 8, 2, 2)] * 3)
+
+
+def test_an_image_smaller_than_the_coarsest_stride():
+    adapter = FeaturePyramidAdapter(8, 16)
+    assert adapter([noise(1, 8, 2, 3)] * 4)[-1].shape == (1, 8, 1, 1)
+    with pytest.raises(ValueError, match="16x48 pixels has no place of stride 32, .*smaller patch"):
+        adapter([noise(1, 8, 1, 3)] * 4)

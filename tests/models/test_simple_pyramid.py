@@ -133,3 +133,9 @@ def test_impossible_options(options, message):
 def test_only_one_map_is_taken():
     with pytest.raises(ValueError, match="2 maps for a pyramid of the last one"):
         SimpleFeaturePyramid(16, 16)([noise(1, 16, 2, 2)] * 2)
+
+
+def test_an_image_smaller_than_the_coarsest_stride():
+    pyramid = SimpleFeaturePyramid(16, 16, out_channels=12)
+    with pytest.raises(ValueError, match="16x48 pixels has no place of stride 32"):
+        pyramid([noise(1, 16, 1, 3)])
