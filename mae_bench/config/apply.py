@@ -175,15 +175,20 @@ class _Setter:
 
     def _new(self, key: str) -> ConfigDict:
         """A dict where the config has none: it needs a type, but for those that have none."""
-        if f"{key}.type" not in self.given and legal_keys({}, key, self.scope) == set():
+        needs_class = legal_keys({}, key, self.scope) == set() and not self._is_strangers(key)
+        if needs_class and f"{key}.type" not in self.given:
             in_list = self.key.removeprefix(f"{key}.")[0].isdigit()
             whole = f"{key}=[...]" if in_list else f"{key}.type too"
             raise OverrideError(self.key, f"{key} is not set: give {whole}")
         return ConfigDict()
 
+    def _is_strangers(self, key: str) -> bool:
+        """Whether a dict is an argument of a backbone class that is not ours."""
+        return key.startswith(f"{BACKBONE}.") and bool(find(self.cfg, f"{BACKBONE}.host_class"))
+
     def _check_legal(self, node: Mapping[str, Any], part: str, here: str) -> None:
-        if here.startswith(f"{BACKBONE}.") and find(self.cfg, f"{BACKBONE}.host_class"):
-            return  # dicts of a class that is not ours
+        if self._is_strangers(here):
+            return
         legal = legal_keys(node, here, self.scope)
         if legal is None or part in legal:
             return

@@ -11,9 +11,14 @@ from typing import Any, NamedTuple
 import torch
 from mmengine.config import ConfigDict
 
-from ..models import FeaturePyramidAdapter, SimpleFeaturePyramid, VisionTransformer
+from ..models import (
+    FeaturePyramidAdapter,
+    SimpleFeaturePyramid,
+    TimmBackbone,
+    VisionTransformer,
+)
 from ..models.backbone import DOCS, as_backbone, blank_features, optional
-from ..openmmlab.host_backbone import HostBackbone
+from ..openmmlab.host_backbone import NUM_SCALES, HostBackbone
 from ..registry import MODELS
 from .change import Change
 from .keys import find
@@ -173,27 +178,36 @@ def _measure(backbone: ConfigDict) -> Measures:
     if "host_class" not in backbone:
         left_out |= {"global_blocks", "window_size", "trainable_blocks"}
     config = {key: value for key, value in backbone.items() if key not in left_out}
+    maps = config.get("output") == "maps"
     if "output" in config:
         config["output"] = "mean"
-    known = repr(sorted(config.items()))
+    known = repr((maps, sorted(config.items())))
     if known not in _MEASURED:
         with torch.random.fork_rng(devices=[]):
             try:
-                _MEASURED[known] = _measured(config)
+                _MEASURED[known] = _measured(config, maps)
             except Exception as error:  # whatever a class says of arguments that it cannot have
                 raise ValueError(f"model.backbone cannot be built: {error}") from error
     return _MEASURED[known]
 
 
-def _measured(config: dict[str, Any]) -> Measures:
-    try:
-        with torch.device("meta"):  # shapes are enough
-            module = MODELS.build(config)
-    except (NotImplementedError, RuntimeError):  # a class that looks at values
-        module = MODELS.build(config)
+def _measured(config: dict[str, Any], of_maps: bool) -> Measures:
+    module = _build(config)
+    if of_maps and isinstance(module, TimmBackbone) and not module.map_strides:
+        # SAM has another width after its neck, which only a pooled feature passes.
+        taps = dict(output="maps", out_indices=[module.num_layers - 1])
+        module = _build({**config, **taps})
     built = as_backbone(module)
     maps = (optional(built, name) for name in ("map_channels", "map_strides"))
     return Measures(built.embed_dim, built.patch_size, built.num_layers, *maps)
+
+
+def _build(config: dict[str, Any]) -> Any:
+    try:
+        with torch.device("meta"):  # shapes are enough
+            return MODELS.build(config)
+    except (NotImplementedError, RuntimeError):  # a class that looks at values
+        return MODELS.build(config)
 
 
 class _Stated(Change):
@@ -248,11 +262,18 @@ def _check_features(model: ConfigDict, measures: Measures) -> None:
             try:
                 maps, last = _look_at(config)
             except Exception as error:
-                raise ValueError(f"{name} fails on a blank image: {error}") from error
+                taps = config.get("out_indices")
+                taps = f" with out_indices={list(taps)}" if taps else ""
+                raise ValueError(f"{name} fails on a blank image{taps}: {error}") from error
     if any(model.get(head) for head in DENSE_HEADS):
         strides = list(measures.map_strides or [measures.patch_size] * len(maps))
         widths = list(measures.map_channels or [measures.embed_dim] * len(maps))
         if maps != list(zip(widths, strides, strict=True)):
+            if "host_class" in config and not measures.map_strides:
+                raise ValueError(
+                    f"{name} has no {NUM_SCALES} scales for FPN and UperNet, and is no plain ViT, "
+                    "whose maps are alike: it serves classification"
+                )
             raise ValueError(
                 f"{name} says strides {strides} and widths {widths}, and gives maps of strides "
                 f"{[s for _, s in maps]} and widths {[w for w, _ in maps]}: see {DOCS}"

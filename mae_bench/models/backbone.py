@@ -87,20 +87,28 @@ def optional(module: Any, name: str) -> Any:
     return getattr(module, name, OPTIONAL[name])
 
 
-def blank_features(module: nn.Module, height: int, width: int) -> tuple[Tensor, ...]:
+def blank_features(
+    module: nn.Module, height: int, width: int, **options: Any
+) -> tuple[Tensor, ...]:
     """What a module gives for one image of zeros, as a tuple; the module stays as it was.
 
+    Args:
+        options: further arguments of its ``forward``.
+
     Raises:
-        TypeError: it gives other things than tensors.
+        TypeError: it gives other things than tensors, or tensors of whole numbers.
     """
     first = next(module.parameters())
     images = torch.zeros(1, 3, height, width, dtype=first.dtype, device=first.device)
     with _evaluating(module), torch.no_grad():
-        features = module(images)
+        features = module(images, **options)
     features = (features,) if isinstance(features, Tensor) else tuple(features)
     if not features or not all(isinstance(feature, Tensor) for feature in features):
         kinds = ", ".join(type(feature).__name__ for feature in features) or "nothing"
         raise TypeError(f"it gives {kinds} where tensors are wanted")
+    for feature in features:
+        if not feature.is_floating_point():  # indices or masks
+            raise TypeError(f"it gives {feature.dtype} where features are wanted")
     return features
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import inspect
 import re
 from collections.abc import Sequence
 from functools import cached_property
@@ -94,6 +95,9 @@ class HostBackbone(BaseModule):
         self.host_class, self.output, self.frozen = host_class, output, frozen
         self._kind, self._arguments = kind, arguments
         self._takes = set(signature.arguments(kind)[0])
+        # Classes for masked pre-training, whose own default hides patches, then see all of them.
+        masks = "mask" in inspect.signature(kind.forward).parameters
+        self._whole: dict[str, Any] = dict(mask=None) if masks else {}
         self.img_size: Any = img_size
         given = next((arguments[key] for key in SIZES if key in arguments), img_size)
         side = (given if self._takes & set(SIZES) else None) or SIDE
@@ -139,7 +143,7 @@ class HostBackbone(BaseModule):
     def _make(self, output: str | None, out_indices: Sequence[int] | None) -> nn.Module:
         wanted = dict(KINDS[output])
         if out_indices is not None and self._index_name:
-            wanted[self._index_name] = tuple(out_indices)
+            wanted[self._index_name] = list(out_indices)  # HiViT changes it
         if self.img_size is not None:
             wanted |= dict.fromkeys(SIZES, self.img_size)
         given = {name: value for name, value in wanted.items() if name in self._takes}
@@ -150,9 +154,9 @@ class HostBackbone(BaseModule):
 
     def _features_of(self, net: nn.Module) -> tuple[Tensor, ...]:
         with contextlib.suppress(Exception):  # of classes that look at values
-            return blank_features(copy.deepcopy(net).to("meta"), *self._size)
+            return blank_features(copy.deepcopy(net).to("meta"), *self._size, **self._whole)
         try:
-            return blank_features(net, *self._size)
+            return blank_features(net, *self._size, **self._whole)
         except Exception as error:
             sides = "x".join(map(str, self._size))
             raise self._refusal(f"for a blank image of {sides} pixels", error) from error
@@ -215,6 +219,11 @@ class HostBackbone(BaseModule):
         self.embed_dim = last.shape[-1] if last.ndim == 3 else last.shape[1]
         maps = [feature for feature in features if feature.ndim == 4]
         self.maps = [(feature.shape[1], self._stride(feature)) for feature in maps]
+        asked = set(out_indices or ())
+        if self.output == "maps" and self._index_name and len(maps) != len(asked):
+            raise ValueError(
+                f"{self.host_class} gives {len(maps)} maps for {self._index_name}={sorted(asked)}"
+            )
         if self._places and self.output == "maps":
             self.maps = [self.maps[i] for i in self._places]
         pooled = last.ndim == 4 and self.output == "mean"
@@ -307,7 +316,9 @@ class HostBackbone(BaseModule):
     def grid(self) -> Grid | None:
         """(rows, columns) of an absolute position table, as mmpretrain's ViTs have it."""
         size = getattr(getattr(self.net, "patch_embed", None), "init_out_size", None)
-        return tuple(size) if size and hasattr(self.net, "pos_embed") else None
+        table = getattr(self.net, "pos_embed", None)
+        # that of ViTSAM is a map, which the class resizes itself
+        return tuple(size) if size and table is not None and table.ndim == 3 else None
 
     def __getattr__(self, name: str) -> Any:
         # Detectors of the hosts read attributes of their own backbones.
@@ -340,7 +351,7 @@ class HostBackbone(BaseModule):
         """
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             try:
-                features = self.net(images, *args, **kwargs)
+                features = self.net(images, *args, **self._whole | kwargs)
             except (AssertionError, RuntimeError) as error:
                 raise input_error(error, self.host_class, images) from None
         if self.output is None:

@@ -24,6 +24,13 @@ VIT = {
     "model.backbone.model_kwargs.depth": 8,
     "model.backbone.model_kwargs.num_heads": 2,
 }
+SAM = {
+    **TYPE,
+    "model.backbone.name": "samvit_base_patch16",
+    "model.backbone.model_kwargs": dict(
+        patch_size=4, embed_dim=32, depth=2, num_heads=2, neck_chans=16, global_attn_indexes=(1,)
+    ),
+}
 CONVNEXT = {
     **TYPE,
     "model.backbone.name": "convnext_tiny",
@@ -59,6 +66,14 @@ def test_plain_vit_keeps_the_adapter(config):
     assert [m.shape[-1] for m in maps] == [16, 8, 4, 2]
     necks = cfg.model.neck if config is DETECTION else [cfg.model.neck]
     assert necks[0].type is FeaturePyramidAdapter and necks[0].embed_dim == 64
+
+
+def test_maps_and_pooled_features_of_two_widths():
+    """SAM's neck is narrower than its blocks, whose maps are taken."""
+    cfg = load_config(DETECTION, SAM)
+    assert cfg.model.neck[0].embed_dim == 32 and cfg.model.neck[1].in_channels == [32] * 4
+    assert build(cfg).extract_feat(torch.zeros(1, 3, 32, 32))[0].shape == (1, 64, 16, 16)
+    assert load_config(FINETUNE, SAM).model.head.in_channels == 16
 
 
 def test_hierarchical_backbone_goes_straight_to_fpn():

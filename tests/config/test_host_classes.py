@@ -124,6 +124,25 @@ def test_emptied_first():
     )
 
 
+def test_dicts_among_the_arguments_of_a_class():
+    """Key by key, as those of our own classes; without a type, or with one."""
+    stages = {
+        f"extra.stage{i}": dict(
+            num_modules=1,
+            num_branches=i,
+            block="BASIC",
+            num_blocks=(1,) * i,
+            num_channels=(8, 16, 24, 32)[:i],
+        )
+        for i in range(1, 5)
+    }
+    cfg = load(SEGMENTATION, type="mmseg.HRNet", **stages)
+    assert cfg.model.decode_head.in_channels == [8, 16, 24, 32]
+    nested = {"backbone_cfg.type": "mmseg.ResNet", "backbone_cfg.depth": 18}
+    cfg = load(FINETUNE, type="mmseg.BiSeNetV1", **nested)
+    assert cfg.model.backbone.backbone_cfg.depth == 18
+
+
 def test_plain_vit_keeps_the_adapter_and_its_repeated_taps():
     vit = dict(type="mmseg.VisionTransformer", embed_dims=24, num_layers=8, num_heads=2)
     cfg = load(DETECTION, **vit, patch_size=4)
@@ -226,6 +245,13 @@ def test_what_a_file_states_is_compared_with_what_was_measured(folder, recipe, r
 def test_a_contract_that_is_not_kept(folder, config, options, message):
     with pytest.raises(ValueError, match=message) as raised:
         load(config, type="strangers.Stated", **options)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("config", [DETECTION, SEGMENTATION])
+def test_a_class_without_a_pyramid_is_told_what_it_serves(config):
+    with pytest.raises(ValueError, match="mmseg.BiSeNetV2. has no 4 scales .* classific") as raised:
+        load(config, type="mmseg.BiSeNetV2")
     assert "\n" not in str(raised.value)
 
 

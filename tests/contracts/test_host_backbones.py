@@ -110,6 +110,33 @@ def test_plain_vit_of_mmseg():
     assert (backbone.embed_dim, backbone.patch_size, backbone.num_layers) == (24, 4, 2)
 
 
+@pytest.mark.parametrize("output", [None, "class_token", "mean", "maps"])
+def test_classes_for_masked_pretraining_see_whole_images(output):
+    """Their own default hides patches, and gives the mask and its order besides."""
+    name = "mmpretrain.VisionTransformer"
+    options: dict[str, Any] = dict(out_indices=[0, 1]) if output == "maps" else {}
+    vit = build(name, output=output, **options)
+    masked = HostBackbone("mmpretrain.MAEViT", **ARGUMENTS[name], output=output, **options).eval()
+    x = images()
+    if output is None:  # MAEViT's own default
+        expected: Any = beside(vit, name, out_type="raw")(x)
+    else:
+        expected = vit(x)
+    masked.load_state_dict(vit.state_dict())
+    assert_equal(masked(x), expected)
+    assert masked.embed_dim == vit.embed_dim == 24
+
+
+def test_segment_anything_resizes_its_own_positions():
+    """They are a map, no table of one row for each place."""
+    options: dict[str, Any] = dict(arch=VIT | dict(global_attn_indexes=[1]), patch_size=4)
+    backbone = HostBackbone("mmpretrain.ViTSAM", output="mean", img_size=32, **options).eval()
+    assert backbone.grid is None and backbone.net.pos_embed.shape == (1, 8, 8, 24)
+    assert backbone(images(1, 64, 32))[0].shape == (1, backbone.embed_dim)
+    larger = HostBackbone("mmpretrain.ViTSAM", output="mean", img_size=64, **options)
+    larger.load_state_dict(backbone.state_dict())
+
+
 @pytest.mark.parametrize("host_class", ["mmpretrain.VisionTransformer", "mmpretrain.ConvNeXt"])
 def test_without_an_output_it_is_the_class_itself(host_class):
     backbone = build(host_class)
@@ -253,6 +280,21 @@ class CoarsestFirst(nn.Module):
     def forward(self, x: Tensor) -> list[Tensor]:
         x = self.stem(x)
         return [nn.functional.avg_pool2d(x, k) for k in (8, 4, 2, 1)]
+
+
+class WithIndices(CoarsestFirst):
+    """As autoencoders give the order of their patches beside the tokens."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.stem(x).flatten(2).mean(dim=2)
+        return x, x.argsort(dim=1)
+
+
+def test_whole_numbers_are_no_features():
+    MODELS.register_module(name="WithIndices", module=WithIndices, force=True)
+    message = "WithIndices for a blank image .*: it gives torch.int64 where features are wanted"
+    with pytest.raises(ValueError, match=message):
+        HostBackbone("mae_bench.WithIndices", output="mean")
 
 
 def test_coarsest_first_is_refused():

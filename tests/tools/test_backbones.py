@@ -65,6 +65,13 @@ CONVNEXT = [
     "model.backbone.model_kwargs.depths=[1,1,1,1]",
     "model.backbone.model_kwargs.dims=[8,16,24,40]",
 ]
+SAM = [
+    TIMM,
+    "model.backbone.name=samvit_base_patch16",
+    *ROPE[2:],
+    "model.backbone.model_kwargs.neck_chans=16",
+    "model.backbone.model_kwargs.global_attn_indexes=[1]",
+]
 RESNET = [
     TIMM,
     "model.backbone.name=resnet18",
@@ -165,8 +172,9 @@ def test_timm_model_in_every_task(run_tool, config, options):
         (PATCHES_OF_8, "patch_embed.proj.weight"),
         (CONVNEXT, "stem.0.weight"),
         (RESNET, "conv1.weight"),
+        (SAM, "patch_embed.proj.weight"),
     ],
-    ids=["rotary", "patches of 8", "convnext", "resnet"],
+    ids=["rotary", "patches of 8", "convnext", "resnet", "segment anything"],
 )
 @pytest.mark.parametrize("config", [FINETUNE, DETECTION, SEGMENTATION], ids=lambda p: p.parent.name)
 def test_other_families_of_timm_in_every_task(run_tool, config, options, stem):
