@@ -13,7 +13,6 @@ from .adapters.openmmlab_model import PARTS
 from .fit import position_grid
 from .format import CheckpointMetadata, save_checkpoint
 from .loading_report import LoadingReport, make_report
-from .names import visible_architecture
 from .reader import Checkpoint, read_checkpoint
 from .transfer import check_heads, describe_mismatch, fill_backbone, first_names
 from .variants import match_variants
@@ -141,7 +140,8 @@ def export_model(model: nn.Module, path: str | Path, metadata: CheckpointMetadat
         for name, tensor in inner.state_dict().items()
         if not name.startswith("data_preprocessor.")
     }
-    patch_size = visible_architecture(tensors).get("patch_size", metadata.patch_size)
+    # Its kernel may be larger, or be applied before others.
+    patch_size = inner.backbone.patch_size
     if patch_size != metadata.patch_size:
         raise ValueError(
             f"{path}: the metadata says patch_size {metadata.patch_size}, the backbone has "

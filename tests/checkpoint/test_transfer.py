@@ -105,6 +105,16 @@ def test_positions_that_are_a_map_go_through_a_file(tmp_path):
     assert report.share == 1.0 and report.resized == []
 
 
+def test_stride_of_the_maps_is_no_size_of_a_kernel(tmp_path):
+    """PVT v2 embeds patches of 7 pixels every 4."""
+    options = dict(depths=(1,) * 4, embed_dims=(8,) * 4, num_heads=(1,) * 4)
+    source = TimmBackbone("pvt_v2_b0", output="mean", model_kwargs=options)
+    assert source.state_dict()["patch_embed.proj.weight"].shape == (8, 3, 7, 7)
+    export_model(holder(source), tmp_path / "c.safetensors", describe(patch_size=4))
+    with pytest.raises(ValueError, match="metadata says patch_size 8, the backbone has 4"):
+        export_model(holder(source), tmp_path / "d.safetensors", describe(patch_size=8))
+
+
 def test_timm_loads_our_file_and_gives_the_same_features(exported):
     path, source = exported()
     tensors, _ = load_checkpoint(path)
