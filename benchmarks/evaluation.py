@@ -25,8 +25,8 @@ from timm.data import create_dataset, create_loader, resolve_model_data_config
 from timm.utils import AverageMeter, accuracy
 from torch import nn
 
-from mae_bench.datasets.robustness_sets import FOLDERS, VAL, RobustnessSets
-from mae_bench.evaluation.robustness import RobustnessLoop, count_hits, normalise
+from mae_bench.datasets.robustness_sets import FOLDERS, PADDING, VAL, RobustnessSets
+from mae_bench.evaluation.robustness import RobustnessLoop, count_confidence, count_hits, normalise
 from mae_bench.openmmlab.classifiers import TimmModel
 from mae_bench.run_folder import ROBUSTNESS_NAME
 
@@ -184,5 +184,7 @@ def _steps(root: Path, model_name: str, batch: int) -> list[tuple[str, str]]:
     prepared = step("to the device, normalise", lambda: normalise(stacked, model.data_preprocessor))
     with torch.autocast(device.type, torch.float16, enabled=device.type == "cuda"):
         logits = step("model", lambda: model(prepared, mode="tensor"))
-    step("count hits", lambda: count_hits(logits.float(), labels, subsets))
+    none = torch.full((len(labels), 1), PADDING, device=device)
+    step("count hits", lambda: count_hits(logits.float(), labels, subsets, none))
+    step("count confidence", lambda: count_confidence(logits.float(), labels))
     return [(name, f"{1e3 * value / len(paths):.3f}") for name, value in seconds.items()]

@@ -1,4 +1,4 @@
-"""Robustness of the model of any mmpretrain config: ImageNet val, A, R, Sketch and C in one go.
+"""Robustness of the model of any mmpretrain config: ImageNet val, A, R, Sketch, V2, C.
 
     tools/test.py configs/cls/mmpretrain_robustness_in1k.py CKPT --cfg-options \\
         model.config=resnet/resnet50_8xb32_in1k.py

@@ -1,4 +1,4 @@
-"""Robustness of any model of timm, by name: ImageNet val, A, R, Sketch and C in one go.
+"""Robustness of any model of timm, by name: ImageNet val, A, R, Sketch, V2, C in one go.
 
     tools/test.py configs/cls/timm_robustness_in1k.py --cfg-options model.pretrained=True \\
         model.model_name=resnet50.a1_in1k

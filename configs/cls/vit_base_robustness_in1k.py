@@ -1,4 +1,4 @@
-"""Robustness of a fine-tuned ViT-B/16: ImageNet val, A, R, Sketch and C in one go.
+"""Robustness of a fine-tuned ViT-B/16: ImageNet val, A, R, Sketch, V2, C in one go.
 
     tools/test.py configs/cls/vit_base_robustness_in1k.py CKPT
 

@@ -1,7 +1,7 @@
 """Evaluate one model on the test set of a config and write its record.
 
-A robustness config evaluates ImageNet val, A, R, Sketch and C, as many as are on disk, and prints
-one table; interrupted, the same command goes on with what is left.
+A robustness config evaluates ImageNet val, A, R, Sketch, V2 and C, as many as are on disk, and
+prints one table; interrupted, the same command goes on with what is left.
 """
 
 from __future__ import annotations

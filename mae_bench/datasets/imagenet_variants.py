@@ -4,6 +4,8 @@ Every reader gives the same thing: a folder, the files in it and their labels, w
 in ImageNet's 1000 sorted classes, whatever classes a set has, or in classes of one's own.
 """
 
+import json
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -75,8 +77,12 @@ class ImageList:
         return cls(root, np.array([name.encode() for name in names]), np.array(labels, np.int64))
 
 
+def _timm_text(name: str) -> str:
+    return (files("timm.data") / "_info" / name).read_text(encoding="utf-8")
+
+
 def _timm_lines(name: str) -> list[str]:
-    return (files("timm.data") / "_info" / name).read_text(encoding="utf-8").split()
+    return _timm_text(name).split()
 
 
 @cache
@@ -102,6 +108,30 @@ def subset_indices(name: str) -> tuple[int, ...]:
     if [imagenet_classes()[i] for i in indices] != _timm_lines(f"{name}_synsets.txt"):
         raise ValueError(f"timm's lists {name}_indices.txt and {name}_synsets.txt disagree")
     return indices
+
+
+def real_labels(names: Sequence[str]) -> np.ndarray | None:
+    """ReaL labels of pictures of the validation set (Beyer et al. 2020).
+
+    Args:
+        names: of the files, ``ILSVRC2012_val_00000001.JPEG`` and so on, in any folder.
+
+    Returns:
+        (N, K) int64: what is right for each, filled up with -1; only that where the raters found
+        no label to fit, and the picture does not count. None where a file is named otherwise.
+
+    Source: timm's copy of ``real.json`` of google-research/reassessed-imagenet, a list for each
+    picture in the order of their numbers.
+    """
+    numbers = [re.fullmatch(r"(?:.*/)?ILSVRC2012_val_(\d{8})\.\w+", name) for name in names]
+    if None in numbers:
+        return None
+    lists = json.loads(_timm_text("imagenet_real_labels.json"))
+    found = [lists[int(number[1]) - 1] for number in numbers if number]
+    padded = np.full((len(found), max(map(len, lists))), -1, np.int64)
+    for row, labels in zip(padded, found, strict=True):
+        row[: len(labels)] = labels
+    return padded
 
 
 def read_class_folders(

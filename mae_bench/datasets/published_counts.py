@@ -39,7 +39,11 @@ ROBUSTNESS_COUNTS = {
     "imagenet_a": 7_500,
     "imagenet_r": 30_000,
     "imagenet_sketch": 50_889,
+    "imagenet_v2": 10_000,
+    "imagenet_v2_threshold": 10_000,
+    "imagenet_v2_top": 10_000,
     "imagenet_c": 50_000,
+    "cue_conflict": 1_280,
 }
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..registry import DATASETS
+from .cue_conflict import read_cue_conflict
 from .eval_transform import CenterCropTransform, EvalTransform, build_transform
 from .identity import files_digests
 from .imagenet_variants import (
@@ -23,6 +24,7 @@ from .imagenet_variants import (
     imagenet_classes,
     read_class_folders,
     read_validation,
+    real_labels,
     subset_indices,
 )
 from .loading import LoadImageTensor
@@ -33,6 +35,8 @@ VAL, ADVERSARIAL, RENDITION, SKETCH = (
     "imagenet_r",
     "imagenet_sketch",
 )
+V2, V2_THRESHOLD, V2_TOP = "imagenet_v2", "imagenet_v2_threshold", "imagenet_v2_top"
+CUE_CONFLICT = "cue_conflict"
 CORRUPTED = "imagenet_c"
 # Made here from the validation set: never under the name of the distributed set.
 CORRUPTED_HERE = "corrupted_val"
@@ -42,8 +46,13 @@ FOLDERS = {
     ADVERSARIAL: "imagenet-a",
     RENDITION: "imagenet-r",
     SKETCH: "sketch",
+    V2: "imagenetv2-matched-frequency-format-val",
+    V2_THRESHOLD: "imagenetv2-threshold0.7-format-val",
+    V2_TOP: "imagenetv2-top-images-format-val",
     CORRUPTED: "imagenet-c",
+    CUE_CONFLICT: "cue-conflict",
 }
+PADDING = -1  # of the further labels of a picture
 # As ImageNet-C was made: torchvision's Resize(256), bilinear, and CenterCrop(224).
 CORRUPTED_SIZE = 224
 BEFORE_CORRUPTION = CenterCropTransform(CORRUPTED_SIZE, 256, "bilinear")
@@ -58,12 +67,15 @@ class Part:
         images: its pictures.
         corruption, severity: what is still to be done to them; None for files that are used as
             they are.
+        further: (N, K) int64, filled up with -1: of the validation set what else is right, its
+            ReaL labels; of cue conflicts the texture. None: nothing.
     """
 
     name: str
     images: ImageList
     corruption: str | None = None
     severity: int = 0
+    further: np.ndarray | None = None
 
     @property
     def group(self) -> str:
@@ -78,24 +90,28 @@ class Part:
         folder = str(self.images.root)
         paths = [f"{folder}/{name.decode()}" for name in self.images.names]
         rest = self.images.names.tobytes() + self.images.labels.tobytes()
+        further = b"" if self.further is None else self.further.tobytes()
         plain, timed = (
-            hashlib.sha256(digest.encode() + rest).hexdigest() for digest in files_digests(paths)
+            hashlib.sha256(digest.encode() + rest + more).hexdigest()
+            for digest, more in zip(files_digests(paths), (b"", further), strict=True)
         )
         return plain, timed
 
 
 @DATASETS.register_module()
 class RobustnessSets(Dataset):
-    """ImageNet val, A, R, Sketch and C in one row, as far as they are on disk; and sets like them.
+    """ImageNet val, A, R, Sketch, V2 and C and cue conflicts in one row, as far as they are on
+    disk; and sets like them.
 
     A sample is ``inputs`` (3, S, S) uint8 RGB; ``label``, a position in the classes, of which
-    ImageNet has 1000; and ``part``, a position in ``parts``.
+    ImageNet has 1000, of a cue conflict that of its shape in ``CATEGORIES``; ``further`` (K,), see
+    ``Part``; and ``part``, a position in ``parts``.
 
     Args:
         data_root: folder of the sets.
         folders: set -> folder below ``data_root`` (or an absolute one), for those that do not lie
-            where ``FOLDERS`` says. Another name is a set of one's own, in class folders, such as
-            ImageNet-V2; it has to be there.
+            where ``FOLDERS`` says. Another name is a set of one's own, in class folders; it has to
+            be there.
         classes: names of the class folders in the order of the labels, for data like ImageNet's;
             ImageNet's WordNet ids where None.
         sets: names of the sets to read; all where None.
@@ -157,7 +173,12 @@ class RobustnessSets(Dataset):
             elif name in FOLDERS and not any(root.iterdir()):
                 self.missing.append(f"{name}: nothing in {root}")
             elif name == VAL:
-                parts.append(Part(VAL, read_validation(root, self.classes)))
+                parts.append(self._read_validation(root))
+            elif name == CUE_CONFLICT:
+                if self.classes != imagenet_classes():
+                    raise ValueError(f"{root}: cue conflicts are of ImageNet's classes")
+                images, textures = read_cue_conflict(root)
+                parts.append(Part(name, images, further=textures[:, None]))
             elif name != CORRUPTED:
                 labels = subset_indices(name) if name in SUBSETS else None
                 parts.append(Part(name, read_class_folders(root, self.classes, labels)))
@@ -171,6 +192,17 @@ class RobustnessSets(Dataset):
             else:
                 parts += self._read_corrupted(root)
         return parts
+
+    def _read_validation(self, root: Path) -> Part:
+        images = read_validation(root, self.classes)
+        if self.classes != imagenet_classes():
+            return Part(VAL, images)
+        further = real_labels([name.decode() for name in images.names])
+        if further is None:
+            self.missing.append(
+                f"{VAL}: no ReaL labels, files in {root} are not named ILSVRC2012_val_00000001.JPEG"
+            )
+        return Part(VAL, images, further=further)
 
     def _read_corrupted(self, root: Path) -> list[Part]:
         found = find_corruptions(root)
@@ -200,6 +232,8 @@ class RobustnessSets(Dataset):
     def _set_parts(self, parts: list[Part]) -> None:
         self.parts = parts
         self.ends = np.cumsum([len(part.images) for part in parts])
+        widths = [part.further.shape[1] for part in parts if part.further is not None]
+        self.further_width = max(widths, default=0)
 
     def keep(self, names: Collection[str]) -> None:
         """Leave out all parts but those of these names."""
@@ -247,7 +281,12 @@ class RobustnessSets(Dataset):
         if part.corruption is not None:
             image = self._corrupt(image, part.corruption, part.severity, path.name)
         image = self._transform(image, part.group in (CORRUPTED, CORRUPTED_HERE))
-        return dict(inputs=image, label=int(images.labels[offset]), part=position)
+        further = torch.full((self.further_width,), PADDING)
+        if part.further is not None:
+            row = torch.from_numpy(part.further[offset])
+            further[: len(row)] = row
+        label = int(images.labels[offset])
+        return dict(inputs=image, label=label, further=further, part=position)
 
     def _corrupt(self, image: Tensor, corruption: str, severity: int, file_name: str) -> Tensor:
         from .corruptions import corrupt

@@ -14,11 +14,14 @@ from mmpretrain.models import ClsDataPreprocessor
 from mmpretrain.registry import DATASETS
 from torch import Tensor
 
-from ..datasets.imagenet_variants import subset_indices
+from ..datasets.cue_conflict import CATEGORIES
+from ..datasets.imagenet_variants import CORRUPTIONS, SEVERITIES, subset_indices
 from ..datasets.robustness_sets import (
     ADVERSARIAL,
     CORRUPTED,
     CORRUPTED_HERE,
+    CUE_CONFLICT,
+    PADDING,
     RENDITION,
     SUBSETS,
     VAL,
@@ -32,21 +35,31 @@ from ..run_folder import ROBUSTNESS_NAME
 from .corruption_error import corruption_metrics
 
 # What is counted of each part: pictures whose label is the best of all 1000 logits, among the best
-# five, the best of the 200 logits of A's or R's classes; pictures with a logit that is no number.
-COUNTS = ("top1", "top5", ADVERSARIAL, RENDITION, "not_finite")
+# five, the best of the 200 logits of A's or R's classes; pictures with a logit that is no number;
+# those whose best logit is one of their further labels.
+HITS = ("top1", "top5", ADVERSARIAL, RENDITION, "not_finite", "further")
+# Of cue conflicts: decisions for the shape, and for the texture.
+CUES = ("shape", "texture")
+# Of calibration, for each bin of confidence: pictures, those that are right, sum of confidence.
+BINS = 15
+BIN_COUNTS = tuple(f"{what}_{b}" for b in range(BINS) for what in ("seen", "right", "confidence"))
+COUNTS = (*HITS, *CUES, *BIN_COUNTS)
+# Confidence is summed in whole units: the sum does not depend on the order, batches or processes.
+UNIT = 1 << 40
 NOT_DISTRIBUTED = "corruptions made here from ImageNet val, not the distributed files of ImageNet-C"
 
 
-def count_hits(logits: Tensor, labels: Tensor, subsets: Tensor) -> Tensor:
-    """Which of `COUNTS` each picture adds to.
+def count_hits(logits: Tensor, labels: Tensor, subsets: Tensor, further: Tensor) -> Tensor:
+    """Which of `HITS` each picture adds to.
 
     Args:
         logits: (B, 1000).
         labels: (B,), positions among the 1000 classes.
         subsets: (2, 1000) bool, the classes of A and of R.
+        further: (B, K), more labels, filled up with -1.
 
     Returns:
-        (B, 5) bool.
+        (B, 6) bool.
     """
     top5 = logits.topk(5, dim=1).indices == labels[:, None]
     hits = [top5[:, 0], top5.any(dim=1)]
@@ -54,7 +67,48 @@ def count_hits(logits: Tensor, labels: Tensor, subsets: Tensor) -> Tensor:
         # A label outside the subset is never its best class, so it adds nothing.
         hits.append(logits.masked_fill(~subset, -torch.inf).argmax(dim=1) == labels)
     hits.append(~logits.isfinite().all(dim=1))
+    hits.append((logits.argmax(dim=1)[:, None] == further).any(dim=1))
     return torch.stack(hits, dim=1)
+
+
+def count_cues(logits: Tensor, shapes: Tensor, textures: Tensor) -> Tensor:
+    """Which of `CUES` decide each picture; of one without a conflict of the two none.
+
+    Args:
+        logits: (B, 1000).
+        shapes, textures: (B,), positions in ``CATEGORIES``.
+
+    Returns:
+        (B, 2) bool.
+
+    Source: Geirhos et al. 2019; probabilities of a category's classes are averaged, as the authors
+    recommend in the README of texture-vs-shape.
+    """
+    probabilities = logits.softmax(dim=1)
+    averages = [probabilities[:, list(labels)].mean(dim=1) for labels in CATEGORIES.values()]
+    decisions = torch.stack(averages, dim=1).argmax(dim=1)
+    conflict = shapes != textures
+    return torch.stack([(decisions == cue) & conflict for cue in (shapes, textures)], dim=1)
+
+
+def count_confidence(logits: Tensor, labels: Tensor) -> Tensor:
+    """What each picture adds to `BIN_COUNTS`, by the probability of its best class.
+
+    Args:
+        logits: (B, C), -inf for classes that a set does not have.
+        labels: (B,).
+
+    Returns:
+        (B, 45) long; confidence in units of 1 / `UNIT`.
+
+    Source: Guo et al. 2017: bin m of 15 holds confidences in ((m - 1) / 15, m / 15].
+    """
+    confidence, best = logits.double().softmax(dim=1).nan_to_num().amax(dim=1), logits.argmax(dim=1)
+    places = (confidence * BINS).ceil().long().clamp(1, BINS) - 1
+    counts = torch.zeros(len(logits), BINS, 3, dtype=torch.long, device=logits.device)
+    added = [torch.ones_like(places), best == labels, (confidence * UNIT).round()]
+    counts[torch.arange(len(logits)), places] = torch.stack([a.long() for a in added], dim=1)
+    return counts.flatten(1)
 
 
 def class_logits(output: Any, classes: int) -> Tensor:
@@ -177,6 +231,11 @@ class RobustnessLoop(BaseLoop):
             if any(part.name == name for part in self.all_parts):
                 row[list(subset_indices(name))] = True
         subsets = subsets.to(device)
+        # The classes that a part has: confidence is that of the figure called top1.
+        whole = torch.ones(classes, dtype=torch.bool, device=device)
+        own = [subsets[SUBSETS.index(p.name)] if p.name in SUBSETS else whole for p in parts]
+        allowed = torch.stack(own)
+        cues = next((i for i, part in enumerate(parts) if part.name == CUE_CONFLICT), None)
         # All processes go through the same row in strides, so that they finish a part at the same
         # batch. The last batch, which some may lack, is left to the end.
         step = self.dataloader.batch_size * self.runner.world_size
@@ -187,8 +246,17 @@ class RobustnessLoop(BaseLoop):
             with autocast(enabled=self.fp16):
                 inputs = normalise(batch["inputs"], self.model.data_preprocessor)
                 logits = class_logits(self.model(inputs, mode="tensor"), classes)
-            hits = count_hits(logits.float(), batch["label"].to(device), subsets)
-            counts.index_add_(0, batch["part"].to(device), hits.long())
+            logits = logits.float()
+            labels, of_part, further = (
+                batch[name].to(device) for name in ("label", "part", "further")
+            )
+            decided = torch.zeros(len(logits), len(CUES), dtype=torch.long, device=device)
+            if cues is not None:
+                rows = of_part == cues
+                decided[rows] = count_cues(logits[rows], labels[rows], further[rows, 0]).long()
+            hits = count_hits(logits, labels, subsets, further).long()
+            bins = count_confidence(logits.masked_fill(~allowed[of_part], -torch.inf), labels)
+            counts.index_add_(0, of_part, torch.cat([hits, decided, bins], dim=1))
             if index in finishes and index != last:
                 self._save(counts, (index + 1) * step)
             self.runner.call_hook("after_test_iter", batch_idx=index, data_batch=batch, outputs=())
@@ -261,9 +329,12 @@ def run_identity(cfg: Config, checkpoint: str | None) -> str:
 def robustness_metrics(hits: dict[str, dict[str, int]], parts: list[Part]) -> dict[str, float]:
     """Figures of all sets, in percent, from the counts of their parts.
 
-    ``imagenet_val/top1`` and ``top5``; ``imagenet_sketch/top1``. Of A and R: ``top1`` with the
-    logits of the set's 200 classes alone, ``clean_top1`` the same on those classes of the
-    validation set, ``top1_1000way`` with all logits. Of C see ``corruption_metrics``.
+    ``top1`` of each set; of the validation set ``top5`` and, where the pictures have such labels,
+    ``real_top1`` too. Of A and R: ``top1`` with the logits of the set's 200 classes alone,
+    ``clean_top1`` the same on those classes of the validation set, ``top1_1000way`` with all
+    logits. ``confidence`` and ``ece`` are of the classes that ``top1`` is of; of C means over
+    severities and corruptions, as ``mean_error`` is. Of C see ``corruption_metrics``. Of cue
+    conflicts ``shape`` and ``texture``, the share of pictures decided so, and ``shape_bias``.
 
     Args:
         hits: name of a part -> `COUNTS`.
@@ -271,14 +342,21 @@ def robustness_metrics(hits: dict[str, dict[str, int]], parts: list[Part]) -> di
     """
     metrics: dict[str, float] = {}
     errors: dict[str, dict[str, dict[int, float]]] = {}
+    calibrations: dict[str, dict[str, dict[int, dict[str, float]]]] = {}
     clean_error = None
     val = next((part for part in parts if part.name == VAL), None)
     for part in parts:
         counts, total = hits[part.name], len(part.images)
+        if part.name == CUE_CONFLICT:
+            metrics |= _of_part(part.name, cue_metrics(counts, part))
+            continue
+        calibration = calibration_metrics(counts)
         if part.group in (CORRUPTED, CORRUPTED_HERE):
             group, corruption, severity = part.name.split("/")
             by_severity = errors.setdefault(group, {}).setdefault(corruption, {})
             by_severity[int(severity)] = 1 - counts["top1"] / total
+            known = calibrations.setdefault(group, {}).setdefault(corruption, {})
+            known[int(severity)] = calibration
             continue
         if part.name in SUBSETS:
             metrics[f"{part.name}/top1"] = 100 * counts[part.name] / total
@@ -289,12 +367,67 @@ def robustness_metrics(hits: dict[str, dict[str, int]], parts: list[Part]) -> di
                 if inside:
                     clean = hits[VAL][part.name] / inside
                     metrics[f"{part.name}/clean_top1"] = 100 * clean
-            continue
-        metrics[f"{part.name}/top1"] = 100 * counts["top1"] / total
+        else:
+            metrics[f"{part.name}/top1"] = 100 * counts["top1"] / total
         if part.name == VAL:
             metrics[f"{VAL}/top5"] = 100 * counts["top5"] / total
             clean_error = 1 - counts["top1"] / total
+            labelled = 0 if part.further is None else int((part.further != PADDING).any(1).sum())
+            if labelled:
+                metrics[f"{VAL}/real_top1"] = 100 * counts["further"] / labelled
+        metrics |= _of_part(part.name, calibration)
     for group, by_corruption in errors.items():
         figures = corruption_metrics(by_corruption, clean_error)
-        metrics |= {f"{group}/{name}": value for name, value in figures.items()}
+        figures |= _mean_calibration(calibrations[group])
+        metrics |= _of_part(group, figures)
+    return metrics
+
+
+def _of_part(name: str, figures: dict[str, float]) -> dict[str, float]:
+    return {f"{name}/{figure}": value for figure, value in figures.items()}
+
+
+def calibration_metrics(counts: dict[str, int]) -> dict[str, float]:
+    """``confidence``, its mean, and ``ece``, the expected calibration error, in percent.
+
+    Args:
+        counts: `BIN_COUNTS` of a part.
+
+    Source: Guo et al. 2017: the distance of accuracy and mean confidence in each of the bins,
+    weighted by its share of the pictures.
+    """
+    right = [counts[f"right_{b}"] for b in range(BINS)]
+    confidence = [counts[f"confidence_{b}"] / UNIT for b in range(BINS)]
+    total = sum(counts[f"seen_{b}"] for b in range(BINS))
+    gaps = sum(abs(r - c) for r, c in zip(right, confidence, strict=True))
+    return {"confidence": 100 * sum(confidence) / total, "ece": 100 * gaps / total}
+
+
+def _mean_calibration(known: dict[str, dict[int, dict[str, float]]]) -> dict[str, float]:
+    """Means over severities, then over those of the 15 corruptions that have all of them."""
+    whole = [
+        list(by_severity.values())
+        for corruption, by_severity in known.items()
+        if corruption in CORRUPTIONS and set(by_severity) == set(SEVERITIES)
+    ]
+    return {
+        figure: sum(one[figure] for of_one in whole for one in of_one)
+        / (len(whole) * len(SEVERITIES))
+        for figure in ("confidence", "ece")
+        if whole
+    }
+
+
+def cue_metrics(counts: dict[str, int], part: Part) -> dict[str, float]:
+    """``shape_bias``, the share of shapes among decisions for either cue, in percent; and the share
+    of the pictures with a conflict that are decided by ``shape`` and by ``texture``.
+
+    Source: Geirhos et al. 2019.
+    """
+    assert part.further is not None
+    conflicts = int((part.images.labels != part.further[:, 0]).sum())
+    decided = counts["shape"] + counts["texture"]
+    metrics = {cue: 100 * counts[cue] / conflicts for cue in CUES if conflicts}
+    if decided:
+        metrics["shape_bias"] = 100 * counts["shape"] / decided
     return metrics

@@ -19,17 +19,27 @@ SETS = {
     "imagenet_a": "ImageNet-A",
     "imagenet_r": "ImageNet-R",
     "imagenet_sketch": "ImageNet-Sketch",
+    "imagenet_v2": "ImageNet-V2, matched frequency",
+    "imagenet_v2_threshold": "ImageNet-V2, threshold 0.7",
+    "imagenet_v2_top": "ImageNet-V2, top images",
     "imagenet_c": "ImageNet-C",
     "corrupted_val": f"corrupted val ({NOT_DISTRIBUTED})",
+    "cue_conflict": "cue conflict",
 }
 FIGURES = {
     "top1": "top-1",
     "top5": "top-5",
+    "real_top1": "top-1, ReaL labels",
     "clean_top1": "top-1 of the same 200 classes on val",
     "top1_1000way": "top-1 among all 1000 classes",
     "mCE": "mCE, AlexNet = 100 \u2193",
     "relative_mCE": "relative mCE, AlexNet = 100 \u2193",
     "mean_error": "mean error, not normalised \u2193",
+    "shape_bias": "shape bias",
+    "shape": "decided by shape",
+    "texture": "decided by texture",
+    "confidence": "mean confidence",
+    "ece": "expected calibration error \u2193",
 }
 # row -> metric
 TABLE_13_METRICS = {
@@ -38,7 +48,17 @@ TABLE_13_METRICS = {
     "IN-Rendition": "imagenet_r/top1",
     "IN-Sketch": "imagenet_sketch/top1",
 }
+CALIBRATION = (
+    "Confidence is the probability of the best class, and ECE the expected calibration error in 15 "
+    "bins; both are of the classes that the accuracy is of. The clean accuracy is that on ImageNet "
+    "val, for A and R on their 200 classes."
+)
 MODELS = {"ViT-B": 86.0, "ViT-L": 304.0, "ViT-H": 632.0}  # parameters in millions
+COLUMNS = (
+    *("set", "model", "accuracy", "less the clean one", "confidence", "ECE", "ReaL labels"),
+    "shape bias",
+)
+MORE_FIGURES = ("confidence", "ece", "real_top1", "shape_bias")
 # What stands before <corruption>/<severity>; the last is MiniWorld's, whose pictures have no clean
 # set beside them.
 ERROR_PREFIXES = ("imagenet_c/error/", "corrupted_val/error/")
@@ -74,6 +94,9 @@ def print_table(
             key = f"{group}/{figure}"
             table.add_row(*row, name, f"{metrics[key]:.2f}", published.get(key, ""))
             first = False
+        difference = difference_to_clean(metrics, group)
+        if difference is not None:
+            table.add_row("", "", "accuracy less the clean one", f"{difference:+.2f}", "")
     console = PlainConsole()
     console.print(table)
     for line in missing:
@@ -89,6 +112,20 @@ def table_figures(metrics: Mapping[str, float], group: str) -> list[tuple[str, s
         if name.startswith(prefix) and "/" not in corruption:
             shown.append((f"error/{corruption}", f"error, {corruption.replace('_', ' ')} \u2193"))
     return shown
+
+
+def accuracy(metrics: Mapping[str, float], group: str) -> float | None:
+    """Top-1 of a set in percent; of corruptions 100 less their mean error."""
+    error = metrics.get(f"{group}/mean_error")
+    return metrics.get(f"{group}/top1") if error is None else 100 - error
+
+
+def difference_to_clean(metrics: Mapping[str, float], group: str) -> float | None:
+    """Accuracy of a set less that on ImageNet val, of the same 200 classes for A and R."""
+    own = accuracy(metrics, group)
+    of_200 = f"{group}/top1_1000way" in metrics
+    clean = metrics.get(f"{group}/clean_top1" if of_200 else "imagenet_val/top1")
+    return None if own is None or clean is None or group == "imagenet_val" else own - clean
 
 
 def accuracy_by_severity(record: Record) -> dict[str, Curve]:
@@ -107,9 +144,10 @@ def accuracy_by_severity(record: Record) -> dict[str, Curve]:
 
 
 def write_pictures(records: Mapping[str, Record]) -> str:
-    """A page of HTML: a picture for each corruption, model against model, then Table 13.
+    """A page of HTML: a table of the sets, a picture for each corruption, model against model, and
+    Table 13.
 
-    Either part is left out where no record has figures for it.
+    Each part is left out where no record has figures for it.
 
     Args:
         records: label -> record of a robustness run.
@@ -146,7 +184,37 @@ def write_pictures(records: Mapping[str, Record]) -> str:
     ]
     if any(0 in curve.points for of_model in curves.values() for curve in of_model.values()):
         notes.insert(0, "Severity 0 is ImageNet's validation set.")
-    return _page(drawings, notes, draw_table_13(records) if in_table_13 else [])
+    table_13 = draw_table_13(records) if in_table_13 else []
+    return _page(_table_of_sets(records), drawings, notes, table_13)
+
+
+def _table_of_sets(records: Mapping[str, Record]) -> list[Markup]:
+    """Accuracy, its difference to the clean one, and calibration of each set and record."""
+    found = {key.partition("/")[0]: None for record in records.values() for key in record.metrics}
+    lines = []
+    for group in [*(name for name in SETS if name in found), *(n for n in found if n not in SETS)]:
+        for label, record in records.items():
+            metrics = record.metrics
+            values = [
+                accuracy(metrics, group),
+                difference_to_clean(metrics, group),
+                *(metrics.get(f"{group}/{figure}") for figure in MORE_FIGURES),
+            ]
+            if any(value is not None for value in values):
+                lines.append((SETS.get(group, group), label, *map(_number, values)))
+    if not lines:
+        return []
+    rows = [_row("th", COLUMNS), *(_row("td", line) for line in lines)]
+    return [Markup("<table>{}</table>").format(Markup("").join(rows))]
+
+
+def _row(tag: str, cells: Iterable[str]) -> Markup:
+    cell = Markup(f"<{tag}>{{}}</{tag}>")
+    return Markup("<tr>{}</tr>").format(Markup("").join(cell.format(text) for text in cells))
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
 
 
 def draw_table_13(records: Mapping[str, Record]) -> list[Markup]:
@@ -174,8 +242,11 @@ def _cell(row: str, column: str) -> float:
     return value
 
 
-def _page(drawings: list[Markup], notes: list[str], table_13: list[Markup]) -> str:
+def _page(
+    sets: list[Markup], drawings: list[Markup], notes: list[str], table_13: list[Markup]
+) -> str:
     parts = [
+        ("Every set, in percent", [CALIBRATION], sets),
         ("Accuracy against severity", notes, drawings),
         ("MAE against supervised, Table 13", [shipped_tables()["Table 13"].about], table_13),
     ]
@@ -191,6 +262,7 @@ def _page(drawings: list[Markup], notes: list[str], table_13: list[Markup]) -> s
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8"><title>Robustness</title>'
         "<style>body{font:16px sans-serif;margin:2em;color-scheme:light dark}"
-        "div{display:flex;flex-wrap:wrap}figure{margin:.5em}</style>"
+        "div{display:flex;flex-wrap:wrap}figure{margin:.5em}"
+        "td,th{padding:.1em .6em;text-align:right}td:nth-child(-n+2){text-align:left}</style>"
         f"{body}</html>\n"
     )

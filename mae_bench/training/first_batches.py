@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from ..config.keys import BATCH_KEY
 from ..config.model_input import BGR, channel_order
 from ..datasets.one_set import TRAIN, class_names, innermost
-from ..datasets.robustness_sets import RobustnessSets
+from ..datasets.robustness_sets import CUE_CONFLICT, RobustnessSets
 from ..datasets.set_checks import check_length
 from ..evaluation.applied import ANNOTATIONS
 from ..models import MAE
@@ -109,8 +109,10 @@ class FirstBatches:
             dataset.transform = getattr(self.model, "eval_transform", None)
         found = dataset[index]
         image = found["inputs"].permute(1, 2, 0).numpy()  # type: ignore[union-attr]
-        annotated = DataSample().set_gt_label(found["label"])
-        return Sample(image, annotated, name=dataset.parts[found["part"]].name)
+        part = dataset.parts[found["part"]].name
+        # the label of a cue conflict is none of the data set's classes
+        annotated = None if part == CUE_CONFLICT else DataSample().set_gt_label(found["label"])
+        return Sample(image, annotated, name=part)
 
     def _given(self, batch: Any) -> list[Sample]:
         """Samples of a batch after the model's data preprocessor."""

@@ -2,12 +2,14 @@
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from mae_bench.datasets.cue_conflict import CATEGORIES, read_cue_conflict
 from mae_bench.datasets.imagenet_variants import read_class_folders
 from mae_bench.datasets.robustness_sets import RobustnessSets
 
@@ -141,3 +143,37 @@ def test_each_set_is_identified_whatever_folder_it_lies_in(root, tmp_path):
 def test_nothing_there(tmp_path):
     with pytest.raises(FileNotFoundError, match="no robustness set found: imagenet_val: no folder"):
         sets(tmp_path)
+
+
+def test_shape_and_texture_by_the_name_of_a_file(tmp_path):
+    image(tmp_path / "cat/cat12-truck3.png")
+    image(tmp_path / "cat/0001_cue_dnn_cat_00_cat1-dog10.png")  # as model-vs-human names them
+    images, textures = read_cue_conflict(tmp_path)
+    names = list(CATEGORIES)
+    found = zip(images.names.tolist(), images.labels.tolist(), textures.tolist(), strict=True)
+    assert [(name, names[shape], names[texture]) for name, shape, texture in found] == [
+        (b"cat/0001_cue_dnn_cat_00_cat1-dog10.png", "cat", "dog"),
+        (b"cat/cat12-truck3.png", "cat", "truck"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["cat/cat1.png", "cat/dog1-cat2.png", "cat/cat1-cow2.png"])
+def test_cue_conflicts_of_another_name_are_refused(tmp_path, name):
+    image(tmp_path / "cue-conflict/dog/dog1-cat2.png")
+    image(tmp_path / "cue-conflict" / name)
+    with pytest.raises(ValueError, match=rf"{name}: is not named as airplane/airplane1-bicycle2"):
+        RobustnessSets(tmp_path, sets=["cue_conflict"])
+
+
+def test_cue_conflicts_need_the_classes_of_imagenet(root):
+    image(root / "cue-conflict/dog/dog1-cat2.png")
+    with pytest.raises(ValueError, match="cue conflicts are of ImageNet's classes"):
+        sets(root, sets=["cue_conflict"])
+
+
+def test_real_labels_are_part_of_what_is_kept_and_not_of_the_identity(tmp_path):
+    image(tmp_path / "imagenet/val/n01440764/ILSVRC2012_val_00000002.png")
+    (part,) = RobustnessSets(tmp_path, sets=["imagenet_val"]).parts
+    assert part.further[0][:3].tolist() == [970, 795, -1]
+    other = replace(part, further=None)
+    assert other.digests()[0] == part.digests()[0] and other.digests()[1] != part.digests()[1]

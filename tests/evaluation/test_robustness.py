@@ -4,6 +4,7 @@ import json
 import re
 import runpy
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -16,17 +17,28 @@ from mmengine.registry import init_default_scope
 from mmpretrain.registry import MODELS
 from PIL import Image
 from safetensors.torch import save_file
-from timm.data import create_transform, resolve_model_data_config
+from timm.data import RealLabelsImagenet, create_transform, resolve_model_data_config
 
 from mae_bench.checkpoint.format import CheckpointMetadata, load_checkpoint, save_checkpoint
 from mae_bench.checkpoint.whole_model import export_model
 from mae_bench.config.load import load_config
-from mae_bench.datasets.imagenet_variants import CORRUPTIONS, subset_indices
+from mae_bench.datasets.cue_conflict import CATEGORIES
+from mae_bench.datasets.imagenet_variants import (
+    CORRUPTIONS,
+    imagenet_classes,
+    real_labels,
+    subset_indices,
+)
 from mae_bench.datasets.robustness_sets import Part, RobustnessSets
 from mae_bench.evaluation.corruption_error import ALEXNET_ERRORS, mean_corruption_error
 from mae_bench.evaluation.robustness import (
+    BIN_COUNTS,
     COUNTS,
+    UNIT,
+    calibration_metrics,
     class_logits,
+    count_confidence,
+    count_cues,
     count_hits,
     normalise,
     robustness_metrics,
@@ -35,7 +47,7 @@ from mae_bench.openmmlab.classifiers import TimmModel, mmpretrain_model
 from mae_bench.results.record import Record, read_record
 from mae_bench.run_folder import ROBUSTNESS_NAME
 
-from .conftest import STINGRAY, TENCH, all_sets, class_folders
+from .conftest import GOLDFINCH, STINGRAY, TENCH, all_sets, class_folders, picture
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "configs/cls"
@@ -157,7 +169,7 @@ def test_our_model_on_all_sets(test_tool, tiny, sets):
     assert "imagenet_c/error/snow/3" in metrics
     assert "imagenet_c/error/snow" not in metrics and "imagenet_c/mCE" not in metrics
     assert "no gaussian_noise, shot_noise" in out
-    assert "snow/1" in record.run_card["missing"][0]
+    assert "snow/1" in " ".join(record.run_card["missing"])
     assert "missing: imagenet_c" in out and "ImageNet-Sketch" in out
     assert "35.9" in out  # Table 13
     claim = {"table": "Table 13", "row": "IN-Adversarial", "column": "ViT-B"}
@@ -172,14 +184,20 @@ def test_missing_sets_are_named_and_the_rest_evaluated(test_tool, tiny, tmp_path
     options = ["--cfg-options", *FAST, "test_dataloader.dataset.data_root=sets"]
     code, out, err = test_tool(config, checkpoint, *options)
     assert code == 0, err
-    assert re.findall(r"missing: (imagenet_\w+)", out) == [
+    assert re.findall(r"missing: (\w+)", out) == [
         "imagenet_val",
         "imagenet_a",
         "imagenet_r",
+        "imagenet_v2",
+        "imagenet_v2_threshold",
+        "imagenet_v2_top",
         "imagenet_c",
+        "cue_conflict",
     ]
     record = only_record()
-    assert list(record.metrics) == ["imagenet_sketch/top1"]
+    assert [*record.metrics] == [
+        f"imagenet_sketch/{figure}" for figure in ("top1", "confidence", "ece")
+    ]
 
 
 def test_sets_of_other_names_empty_ones_and_parts(test_tool, tiny, tmp_path):
@@ -204,7 +222,7 @@ def test_sets_of_other_names_empty_ones_and_parts(test_tool, tiny, tmp_path):
     missing = record.run_card["missing"]
     assert "imagenet_r: nothing in sets/imagenet-r" in missing
     assert "imagenet_c/fog/3: 1 of 2 images are in sets/imagenet-c/fog/3" in missing
-    assert re.search(r"imagenet_v2 +4 +top-1", out)
+    assert re.search(r"ImageNet-V2, matched frequency +4 +top-1", out)
 
 
 def test_no_set_at_all_is_an_error(test_tool, tiny, tmp_path):
@@ -362,6 +380,101 @@ def test_timm_model_with_its_own_transform_gives_what_timm_gives(test_tool, sets
     assert metrics["imagenet_a/clean_top1"] == pytest.approx(expected_clean)
 
 
+def test_v2_real_labels_cue_conflicts_and_calibration(test_tool, tmp_path):
+    """Every figure beside the one of timm's logits, worked out from the files' names."""
+    root = tmp_path / "sets"
+    real = real_labels([f"ILSVRC2012_val_{number:08d}.JPEG" for number in range(1, 9)])
+    for number in range(1, 9):  # the first has no ReaL label
+        name = TENCH if number % 2 else STINGRAY
+        picture(root / f"imagenet/val/{name}/ILSVRC2012_val_{number:08d}.JPEG", (230, 260), number)
+    for number in range(6):
+        label = LABELS[(TENCH, STINGRAY)[number % 2]]
+        for variant in ("matched-frequency", "threshold0.7", "top-images"):
+            path = root / f"imagenetv2-{variant}-format-val/{label}/{variant}{number}.jpeg"
+            picture(path, (240, 240), 100 + number)
+    class_folders(root / "imagenet-a", (STINGRAY, GOLDFINCH), per_class=4, size=(280, 400))
+    cues = ("dog1-cat2", "dog2-dog3", "cat1-dog1", "cat3-truck1", "truck2-cat1", "truck3-dog2")
+    for number, name in enumerate(cues):
+        folder = re.match("[a-z]+", name)[0]
+        picture(root / f"cue-conflict/{folder}/{name}.png", seed=200 + number)
+
+    torch.manual_seed(1)
+    model = timm.create_model("test_vit.r160_in1k").eval()
+    data_config = resolve_model_data_config(model, use_test_size=True)
+    transform = create_transform(**data_config, is_training=False)
+
+    def logits(folder: str) -> tuple[list[Path], torch.Tensor]:
+        paths = sorted((root / folder).rglob("*.*"))
+        images = [transform(Image.open(path).convert("RGB")) for path in paths]
+        with torch.no_grad():
+            return paths, model(torch.stack(images)).double()
+
+    def probabilities(folder: str) -> tuple[list[Path], np.ndarray]:
+        paths, found = logits(folder)
+        return paths, found.softmax(dim=1).numpy()
+
+    # Labels that occur, different ones for different pictures: some are right by chance.
+    torch.nn.init.normal_(model.head.weight, std=1.5)
+    mean = torch.cat([logits(folder)[1] for folder in ("imagenet/val", "cue-conflict")]).mean(dim=0)
+    wanted = [*LABELS.values(), *real[real >= 0]]
+    wanted += [label for name in ("cat", "truck") for label in CATEGORIES[name]]
+    model.head.bias.data.fill_(-1e4)
+    model.head.bias.data[wanted] = -mean[wanted].float()
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    code, out, err = test_tool(
+        CONFIGS / "timm_robustness_in1k.py",
+        tmp_path / "model.safetensors",
+        "--cfg-options",
+        *FAST,
+        "model.model_name=test_vit.r160_in1k",
+        f"test_dataloader.dataset.data_root={root}",
+    )
+    assert code == 0, err
+    metrics = only_record().metrics
+
+    paths, found = probabilities("imagenet/val")
+    best = found.argmax(axis=1)
+    numbers = [int(path.stem[-8:]) - 1 for path in paths]
+    labels = np.array([LABELS[path.parent.name] for path in paths])
+    counted = [best[i] in real[n] for i, n in enumerate(numbers) if (real[n] >= 0).any()]
+    assert len(counted) < 8 and sum(counted) > 0
+    assert metrics["imagenet_val/real_top1"] == pytest.approx(100 * np.mean(counted))
+    error = expected_calibration_error(found.max(axis=1), best == labels)
+    assert metrics["imagenet_val/ece"] == pytest.approx(100 * error, abs=0.2)
+
+    for name, variant in (
+        ("", "matched-frequency"),
+        ("_threshold", "threshold0.7"),
+        ("_top", "top-images"),
+    ):
+        paths, found = probabilities(f"imagenetv2-{variant}-format-val")
+        right = found.argmax(axis=1) == [int(path.parent.name) for path in paths]
+        assert metrics[f"imagenet_v2{name}/top1"] == pytest.approx(100 * right.mean())
+        confidence = metrics[f"imagenet_v2{name}/confidence"]
+        assert confidence == pytest.approx(100 * found.max(axis=1).mean(), abs=0.2)
+
+    # of the 200 classes that the set has
+    paths, found = probabilities("imagenet-a")
+    subset = np.array(subset_indices("imagenet_a"))
+    found = found[:, subset] / found[:, subset].sum(axis=1, keepdims=True)
+    right = subset[found.argmax(axis=1)] == [LABELS[path.parent.name] for path in paths]
+    error = expected_calibration_error(found.max(axis=1), right)
+    assert metrics["imagenet_a/ece"] == pytest.approx(100 * error, abs=0.2)
+
+    paths, found = probabilities("cue-conflict")
+    averages = np.stack([found[:, labels].mean(axis=1) for labels in CATEGORIES.values()], axis=1)
+    decisions = [list(CATEGORIES)[place] for place in averages.argmax(axis=1)]
+    cues = [re.match("([a-z]+).*-([a-z]+)", path.name).groups() for path in paths]
+    pairs = [(one, *cue) for one, cue in zip(decisions, cues, strict=True) if cue[0] != cue[1]]
+    assert len(pairs) == 5
+    shape, texture = (sum(pair[0] == pair[i] for pair in pairs) for i in (1, 2))
+    assert metrics["cue_conflict/shape"] == pytest.approx(100 * shape / 5)
+    assert metrics["cue_conflict/texture"] == pytest.approx(100 * texture / 5)
+    assert (shape, texture) == (1, 2)  # so that no constant answer would do
+    assert metrics["cue_conflict/shape_bias"] == pytest.approx(100 * shape / (shape + texture))
+    assert "shape bias" in out and "ReaL" in out
+
+
 def test_timm_model_without_weights(test_tool):
     code, _, err = test_tool(CONFIGS / "timm_robustness_in1k.py")
     assert code == 2 and "CHECKPOINT is missing" in err
@@ -500,10 +613,97 @@ def test_counts_by_hand():
     logits[2, 0] = 3.0
     # No number.
     logits[3, 5] = torch.nan
-    hits = count_hits(logits, torch.tensor([6, 1, 0, 7]), subsets)
-    expected = [[0, 1, 1, 1, 0], [1, 1, 0, 1, 0], [1, 1, 0, 0, 0]]
+    # ReaL: the first has its best class among several, the second has none.
+    further = torch.tensor([[9, 0, 6], [-1, -1, -1], [1, 2, -1], [-1, -1, -1]])
+    hits = count_hits(logits, torch.tensor([6, 1, 0, 7]), subsets, further)
+    expected = [[0, 1, 1, 1, 0, 1], [1, 1, 0, 1, 0, 0], [1, 1, 0, 0, 0, 0]]
     assert hits[:3].int().tolist() == expected
     assert hits[3, COUNTS.index("not_finite")]
+
+
+def expected_calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
+    """Guo et al. 2017, equation 3, with 15 bins."""
+    error = 0.0
+    for m in range(1, 16):
+        inside = (confidence > (m - 1) / 15) & (confidence <= m / 15)
+        if inside.any():
+            gap = abs(right[inside].mean() - confidence[inside].mean())
+            error += inside.sum() / len(confidence) * gap
+    return error
+
+
+def test_calibration_is_that_of_the_formula():
+    torch.manual_seed(0)
+    logits = 4 * torch.randn(500, 10)
+    logits[:20] *= 100  # confidence 1, the end of the last bin
+    logits[20:40] = 0  # confidence 1/10
+    labels = torch.randint(0, 10, (500,))
+    labels[::2] = logits[::2].argmax(dim=1)
+    found = count_confidence(logits, labels).sum(dim=0)
+    metrics = calibration_metrics(dict(zip(BIN_COUNTS, found.tolist(), strict=True)))
+    probabilities = logits.double().softmax(dim=1).numpy()
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels.numpy()
+    expected = expected_calibration_error(confidence, right)
+    assert expected > 0.1
+    assert metrics["ece"] == pytest.approx(100 * expected, rel=1e-9)
+    assert metrics["confidence"] == pytest.approx(100 * confidence.mean(), rel=1e-9)
+
+
+def test_decisions_for_shape_and_texture():
+    """Averaged over a category's classes: by sums the 109 dogs would win the first picture."""
+    order = list(CATEGORIES)
+    dog, truck, knife = (order.index(name) for name in ("dog", "truck", "knife"))
+    probabilities = torch.full((5, 1000), 1e-6)
+    probabilities[0, list(CATEGORIES["dog"])] = 0.005  # 0.545 together
+    probabilities[0, list(CATEGORIES["truck"])] = 0.04  # 0.32 together
+    probabilities[1, CATEGORIES["knife"]] = 0.9
+    probabilities[2, CATEGORIES["dog"][7]] = 0.9
+    probabilities[3, CATEGORIES["truck"][3]] = 0.9
+    probabilities[4, CATEGORIES["oven"]] = 0.9
+    logits = (probabilities / probabilities.sum(dim=1, keepdim=True)).log()
+    shapes = torch.tensor([truck, dog, dog, dog, dog])
+    textures = torch.tensor([dog, knife, dog, truck, truck])
+    # by shape; by texture; no conflict; by texture; by neither
+    expected = [[1, 0], [0, 1], [0, 0], [0, 1], [0, 0]]
+    assert count_cues(logits, shapes, textures).int().tolist() == expected
+
+
+def test_categories_are_classes_of_their_name():
+    """The words that WordNet has for ImageNet's classes, and how many there are of each."""
+    lemmas = (files("timm.data") / "_info/imagenet_synset_to_lemma.txt").read_text().splitlines()
+    words = dict(line.split("\t")[:2] for line in lemmas)
+    names = [words[wordnet_id] for wordnet_id in imagenet_classes()]
+    for category in ("bear", "bottle", "chair", "clock", "elephant", "keyboard"):
+        others = dict(bottle=("jug",), chair=("throne",)).get(category, ())
+        for label in CATEGORIES[category]:
+            assert any(word in names[label] for word in (category, *others))
+    counts = {name: len(labels) for name, labels in CATEGORIES.items()}
+    # as many as the authors' lists have: 49 birds, 109 dogs
+    assert counts == dict(
+        airplane=1, bear=4, bicycle=2, bird=49, boat=5, bottle=7, car=3, cat=6, chair=4, clock=3,
+        dog=109, elephant=2, keyboard=2, knife=1, oven=1, truck=8,
+    )  # fmt: skip
+    assert len({label for labels in CATEGORIES.values() for label in labels}) == 207
+
+
+def test_real_labels_give_what_timm_gives():
+    names = [f"ILSVRC2012_val_{number:08d}.JPEG" for number in range(1, 50001)]
+    rng = np.random.default_rng(0)
+    further = real_labels(names)
+    # right for about half of the pictures that have labels
+    predictions = np.where(
+        rng.random(50000) < 0.5, further[:, 0].clip(0), rng.integers(0, 1000, 50000)
+    )
+    theirs = RealLabelsImagenet(names, topk=(1,))
+    for part in np.split(predictions, 50):
+        theirs.add_result(torch.nn.functional.one_hot(torch.from_numpy(part), 1000).float())
+    labelled = (further >= 0).any(axis=1)
+    assert labelled.sum() == 46837  # as the paper says
+    right = (predictions[:, None] == further).any(axis=1)
+    assert 100 * right[labelled].mean() == pytest.approx(theirs.get_accuracy(1))
+    assert not right[~labelled].any()
+    assert np.array_equal(real_labels([f"n01440764/{names[7]}"]), further[7:8])
+    assert real_labels(["n01440764_2.JPEG"]) is None
 
 
 def test_metrics_by_hand():
@@ -514,8 +714,11 @@ def test_metrics_by_hand():
         def __len__(self) -> int:
             return len(self.labels)
 
-    def counted(top1: int, a: int = 0, r: int = 0) -> dict[str, int]:
-        return dict(top1=top1, top5=top1, imagenet_a=a, imagenet_r=r, not_finite=0)
+    def counted(top1: int, a: int = 0, r: int = 0, **bins: int) -> dict[str, int]:
+        bins = bins or dict(seen_14=1)
+        return (
+            dict.fromkeys(COUNTS, 0) | dict(top1=top1, top5=top1, imagenet_a=a, imagenet_r=r) | bins
+        )
 
     parts = [
         Part("imagenet_val", Images([0, 6, 6, 11, 1])),
@@ -523,8 +726,10 @@ def test_metrics_by_hand():
         *(Part(f"imagenet_c/{c}/{s}", Images([0] * 10)) for c in CORRUPTIONS for s in range(1, 6)),
     ]
     hits = {"imagenet_val": counted(4, a=2, r=3), "imagenet_a": counted(1, a=3)}
-    # Severity s has s errors of 10 pictures: 30 % on average.
-    hits |= {p.name: counted(10 - int(p.name[-1])) for p in parts[2:]}
+    # Severity s has s errors of 10 pictures: 30 % on average; its confidence is 90 %.
+    for part in parts[2:]:
+        right = 10 - int(part.name[-1])
+        hits[part.name] = counted(right, seen_13=10, right_13=right, confidence_13=9 * UNIT)
     metrics = robustness_metrics(hits, parts)
     assert metrics["imagenet_val/top1"] == pytest.approx(80)
     assert metrics["imagenet_a/top1"] == pytest.approx(75)
@@ -535,6 +740,9 @@ def test_metrics_by_hand():
     assert metrics["imagenet_c/mean_error"] == pytest.approx(30)
     expected = 100 / 15 * sum(0.3 / error for error in ALEXNET_ERRORS.values())
     assert metrics["imagenet_c/mCE"] == pytest.approx(expected)
+    assert metrics["imagenet_c/confidence"] == pytest.approx(90)
+    # |90 - 90|, |80 - 90|, ... over the severities
+    assert metrics["imagenet_c/ece"] == pytest.approx((0 + 10 + 20 + 30 + 40) / 5)
     relative = 100 / 15 * sum(0.1 / (error - 0.43478) for error in ALEXNET_ERRORS.values())
     assert metrics["imagenet_c/relative_mCE"] == pytest.approx(relative)
 

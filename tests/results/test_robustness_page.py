@@ -51,7 +51,7 @@ def test_page_has_a_picture_of_each_corruption_and_of_table_13(robust):
     )
     assert len(labels) == 1 + 4
     # Only the second record's corruptions were made here.
-    assert re.findall("<p>(.*?)</p>", page)[1:2] == [
+    assert re.findall("<p>(.*?)</p>", page)[2:3] == [
         "other: corruptions made here from ImageNet val, not the distributed files"
     ]
 
@@ -63,12 +63,42 @@ def test_record_of_something_else(robust):
 
 def test_page_of_what_there_is(robust):
     sketch = write_pictures({"A": replace(robust, metrics={"imagenet_sketch/top1": 20.0})})
-    assert re.findall("<h1>(.*?)</h1>", sketch) == ["MAE against supervised, Table 13"]
+    table = "Every set, in percent"
+    assert re.findall("<h1>(.*?)</h1>", sketch) == [table, "MAE against supervised, Table 13"]
     assert "IN-Sketch: top-1 accuracy, % by parameters, millions, MAE, published" in sketch
     metrics = {f"imagenet_c/error/fog/{severity}": 10.0 for severity in range(1, 6)}
     miniworld = write_pictures({"A": replace(robust, metrics=metrics)})
     assert re.findall("<h1>(.*?)</h1>", miniworld) == ["Accuracy against severity"]
     assert "validation set" not in miniworld
+
+
+def test_sets_with_their_difference_to_the_clean_accuracy_and_their_calibration(robust):
+    metrics = {
+        "imagenet_val/top1": 80.0,
+        "imagenet_val/real_top1": 85.5,
+        "imagenet_val/ece": 3.26,
+        "imagenet_val/confidence": 77.0,
+        "imagenet_a/top1": 30.0,
+        "imagenet_a/clean_top1": 90.0,
+        "imagenet_a/top1_1000way": 25.0,
+        "imagenet_r/top1": 40.0,  # its classes were not looked at on val
+        "imagenet_r/top1_1000way": 35.0,
+        "imagenet_v2/top1": 70.5,
+        "imagenet_c/mean_error": 45.0,
+        "cue_conflict/shape_bias": 21.4,
+    }
+    page = write_pictures({"A & B": replace(robust, metrics=metrics), "old": robust})
+    rows = [re.findall("<td>(.*?)</td>", row) for row in re.findall("<tr>(.*?)</tr>", page)]
+    assert [row for row in rows if "A &amp; B" in row] == [
+        ["ImageNet val", "A &amp; B", "80.0", "", "77.0", "3.3", "85.5", ""],
+        ["ImageNet-A", "A &amp; B", "30.0", "-60.0", "", "", "", ""],
+        ["ImageNet-R", "A &amp; B", "40.0", "", "", "", "", ""],
+        ["ImageNet-V2, matched frequency", "A &amp; B", "70.5", "-9.5", "", "", "", ""],
+        ["ImageNet-C", "A &amp; B", "55.0", "-25.0", "", "", "", ""],
+        ["cue conflict", "A &amp; B", "", "", "", "", "", "21.4"],
+    ]
+    # a record from before there was calibration
+    assert ["ImageNet val", "old", "95.0", "", "", "", "", ""] in rows
 
 
 def test_table(capsys, monkeypatch):
@@ -79,6 +109,11 @@ def test_table(capsys, monkeypatch):
     )
     lines = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip()]
     assert ["ImageNet", "val", "50,000", "top-1", "95.00"] in lines
+    of_c = {**METRICS, "imagenet_c/mean_error": 30.0, "imagenet_c/ece": 5.0}
+    print_table(of_c, {"imagenet_val": 50000, "imagenet_c": 5})
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "accuracy less the clean one -25.00" in shown
+    assert "expected calibration error \u2193 5.00" in shown
     mce = next(line for line in lines if "mCE," in line)
     assert mce[-2:] == ["51.00", "51.7"]
     assert ["missing:", "imagenet_a:", "no", "folder"] in lines
