@@ -5,9 +5,11 @@ machine that shares the work dir helps.
 """
 
 import argparse
+import logging
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from ..run_folder import LOG_NAME, REPORT_NAME, TABLE_NAME
 from ..suite.cost import costs
 from ..suite.display import BarDisplay, PlainDisplay, ProgressReader, duration
 from ..suite.executor import Executor, LocalExecutor, cpu_cores, run_jobs, visible_gpus
+from ..suite.job import Job
 from ..suite.plan import Plan, plan_jobs
 from ..suite.rows import parse_checkpoints, with_checkpoints
 from ..suite.slurm import SlurmExecutor
@@ -81,6 +84,11 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--retry-failed", action="store_true", help="try failed jobs once more")
     parser.add_argument("--dry-run", action="store_true", help="list the jobs and stop")
+    parser.add_argument(
+        "--gpu",
+        help="with --dry-run: GPU hours of the jobs that train, such as on an h100-80g; an unknown "
+        "one lists all",
+    )
     return parser.parse_args()
 
 
@@ -94,6 +102,8 @@ def main() -> int:
         raise ValueError(f"--jobs {args.jobs}: --executor inline runs one at a time; use local")
     if args.slurm and args.executor != "slurm":
         raise ValueError("--slurm is for --executor slurm")
+    if args.gpu and not args.dry_run:
+        raise ValueError("--gpu is for --dry-run: jobs take the GPUs that there are")
     check_loggers(args.logger)
     if args.logger:
         os.environ[LOGGERS_VARIABLE] = " ".join(args.logger)
@@ -114,6 +124,8 @@ def main() -> int:
     state = current_state(jobs, slots, args.retry_failed)
     if args.dry_run:
         list_jobs(state, console)
+        if args.gpu:
+            list_gpu_hours(state.open(), args.gpu, console)
         return 0
     # a batch system ends a program with SIGTERM: stop the children then as on Ctrl-C
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -200,6 +212,40 @@ def list_jobs(state: State, console: PlainConsole) -> None:
         f"{len(state.open())} of {len(state.jobs)} jobs to do, {state.slots} at once: "
         f"{ProgressReader().left(state)}. Times are those of records here; with ~ the suite's "
         "minutes, which hold for one core.",
+        soft_wrap=True,
+    )
+
+
+def list_gpu_hours(jobs: Sequence[Job], gpu: str, console: PlainConsole) -> None:
+    """One line for each job that trains: hours, GPUs and batch; then GPU hours of all.
+
+    Raises:
+        ValueError: no such GPU.
+    """
+    from ..suite.gpu_cost import estimate
+    from ..training.gpus import gpu_named
+    from ..training.training_cost import UTILISATION
+
+    gpu_named(gpu)
+    logging.disable(logging.WARNING)
+    total, counted, unknown = 0.0, 0, 0
+    for job in jobs:
+        found = estimate(job, gpu)
+        if found is None:
+            continue
+        if found.hours is None:
+            unknown += 1
+            continue
+        hours, gpus = found.hours, found.gpus
+        total, counted = total + hours * gpus, counted + 1
+        console.print(
+            f"{hours:10,.2f} h on {gpus} GPUs  batch {found.shares.total:,}  {job.name}",
+            soft_wrap=True,
+        )
+    at_least = f"at least, because {unknown} are of unknown length, " if unknown else ""
+    console.print(
+        f"{at_least}{total:,.1f} GPU hours on {gpu} for {counted} trainings, at an assumed "
+        f"{UTILISATION:.0%} of its peak, without validations and evaluations",
         soft_wrap=True,
     )
 

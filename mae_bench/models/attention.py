@@ -15,6 +15,13 @@ from .position import Grid, RelativePositionBias, decomposed_channels
 CPU_FUSED_MIN_TOKENS = 48
 
 
+def fused_wins(q: Tensor, k: Tensor) -> bool:
+    """Whether PyTorch's fused kernel is the faster one for queries and keys (B, heads, N, d)."""
+    return q.device.type != "cpu" or (
+        q.dtype == torch.float32 and k.shape[-2] >= CPU_FUSED_MIN_TOKENS
+    )
+
+
 def attend(
     q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None, scale: float | None = None
 ) -> Tensor:
@@ -31,11 +38,8 @@ def attend(
         (B, heads, Nq, e).
     """
     width, value_width = q.shape[-1], v.shape[-1]
-    fused = q.device.type != "cpu" or (
-        q.dtype == torch.float32 and k.shape[-2] >= CPU_FUSED_MIN_TOKENS
-    )
     # Fused kernels have neither forward mode nor second derivatives.
-    fused = fused and (torch.compiler.is_compiling() or not transformed())
+    fused = fused_wins(q, k) and (torch.compiler.is_compiling() or not transformed())
     if bias is not None:
         bias = bias.to(q.dtype)
     if fused:

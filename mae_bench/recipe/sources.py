@@ -44,6 +44,14 @@ class Sources:
         return Run(entry["images"], batch)
 
 
+def images_of(path: Path) -> int | None:
+    """Images of an epoch of a shipped recipe; None for another config."""
+    if not (path.resolve().parent.parent / FILE).is_file():
+        return None
+    run = Sources(path).run(1)
+    return (run.images or None) if run else None
+
+
 def _matches(name: str, patterns: list[str]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
