@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from mmengine.model import BaseModule
 from mmengine.model.weight_init import initialize
+from mmengine.registry import DefaultScope
 from torch import Tensor, nn
 
 from .. import signature
@@ -20,6 +21,7 @@ from ..models.position import Grid
 from ..registry import MODELS
 
 SIDE = 224  # of the blank image, where the class has no size of its own
+SCOPES = ("mmpretrain", "mmdet", "mmseg")
 NUM_SCALES = 4  # maps that FPN and UperNet take
 COARSEST = 32  # pixels, stride of the last of them mostly
 PREFIX = "backbone."
@@ -145,12 +147,21 @@ class HostBackbone(BaseModule):
         if out_indices is not None and self._index_name:
             wanted[self._index_name] = list(out_indices)  # HiViT changes it
         if self.img_size is not None:
-            wanted |= dict.fromkeys(SIZES, self.img_size)
+            wanted |= {name: self._size_for(name) for name in SIZES}
         given = {name: value for name, value in wanted.items() if name in self._takes}
+        scope = self.host_class.partition(".")[0]
         try:
-            return self._kind(**given | self._arguments)
+            # Parts are looked up in its own library, whichever runs the task.
+            with DefaultScope.overwrite_default_scope(scope if scope in SCOPES else None):
+                return self._kind(**given | self._arguments)
         except Exception as error:
             raise self._refusal("with these arguments", error) from error
+
+    def _size_for(self, name: str) -> Any:
+        """The size of the images in the form of the argument's default."""
+        default, size = signature.arguments(self._kind)[0].get(name), self.img_size
+        pair = isinstance(default, (list, tuple)) and isinstance(size, int)
+        return (size, size) if pair else size
 
     def _features_of(self, net: nn.Module) -> tuple[Tensor, ...]:
         with contextlib.suppress(Exception):  # of classes that look at values
@@ -258,10 +269,14 @@ class HostBackbone(BaseModule):
         """Strides of those maps in pixels."""
         return tuple(stride for _, stride in self._hierarchy) if self._hierarchy else None
 
-    @property
+    @cached_property
     def patch_size(self) -> int:
-        """Stride of the finest map; where there are none that of the first convolution."""
+        """Stride of the finest map; where the class has none that of the first convolution."""
         strides = [stride for _, stride in self._hierarchy or self.maps]
+        if not strides and self._index_name:
+            with torch.random.fork_rng(devices=[]), contextlib.suppress(ValueError, RuntimeError):
+                maps = self._features_of(self._make("maps", [self.num_layers - 1]))
+                strides = [self._stride(feature) for feature in maps if feature.ndim == 4]
         stem = (m.stride[0] for m in self.net.modules() if isinstance(m, nn.Conv2d))
         return int(min(strides) if strides else next(stem, 1))
 
@@ -317,8 +332,12 @@ class HostBackbone(BaseModule):
         """(rows, columns) of an absolute position table, as mmpretrain's ViTs have it."""
         size = getattr(getattr(self.net, "patch_embed", None), "init_out_size", None)
         table = getattr(self.net, "pos_embed", None)
-        # that of ViTSAM is a map, which the class resizes itself
-        return tuple(size) if size and table is not None and table.ndim == 3 else None
+        # That of ViTSAM is a map, which the class resizes itself.
+        if not size or table is None or table.ndim != 3:
+            return None
+        rows, columns = size
+        # A distillation token has a position too: no table that other files have.
+        return (rows, columns) if table.shape[1] - rows * columns in (0, 1) else None
 
     def __getattr__(self, name: str) -> Any:
         # Detectors of the hosts read attributes of their own backbones.

@@ -1,10 +1,15 @@
 """Small backbones of every registered class, for tests that all of them have to pass."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from mae_bench.checkpoint.format import CheckpointMetadata
+from mae_bench.checkpoint.transfer import load_backbone
+from mae_bench.checkpoint.whole_model import export_model
+from mae_bench.models.backbone import optional
 from mae_bench.registry import MODELS
 
 SIDE = 32
@@ -61,3 +66,22 @@ def build(name: str, **options: Any) -> nn.Module:
 def images(count: int = 2, height: int = SIDE, width: int = SIDE, seed: int = 2) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(count, 3, height, width, generator=generator)
+
+
+def check_file(backbone: Any, other: Any, path: Path) -> None:
+    """Export a backbone as runs do, and start another one of the same class from the file."""
+    metadata = CheckpointMetadata(
+        architecture={},
+        img_size=optional(backbone, "img_size") or 224,
+        patch_size=backbone.patch_size,
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        method="supervised",
+        data="noise",
+    )
+    export_model(nn.ModuleDict(dict(backbone=backbone)), path, metadata)
+    report = load_backbone(other, path)
+    assert report.share == 1.0 and report.resized == []
+    state = other.state_dict()
+    for name, tensor in backbone.state_dict().items():
+        assert torch.equal(tensor, state[name]), name

@@ -12,6 +12,8 @@ from mmpretrain.models.backbones.base_backbone import BaseBackbone
 from mae_bench.models.backbone import blank_features
 from mae_bench.openmmlab.host_backbone import HostBackbone
 
+from .backbone_cases import check_file
+
 R50 = dict(depth=50)
 STAGES = ("num_modules", "num_branches", "block", "num_blocks", "num_channels")
 HRNET = dict(
@@ -184,7 +186,7 @@ def made(name: str, output: str, **options: Any) -> HostBackbone:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", classes())
-def test_pooled_features(name):
+def test_pooled_features(name, tmp_path):
     if name in NO_MEAN:
         with pytest.raises(ValueError, match=f"{name} .*{NO_MEAN[name]}") as raised:
             made(name, "mean")
@@ -193,6 +195,7 @@ def test_pooled_features(name):
     backbone = made(name, "mean")
     (feature,) = blank_features(backbone, *sides(name))
     assert feature.shape == (1, backbone.embed_dim)
+    check_file(backbone, made(name, "mean"), tmp_path / "c.safetensors")
 
 
 @pytest.mark.slow

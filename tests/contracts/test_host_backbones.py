@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from mmengine.registry import DefaultScope, init_default_scope
 from mmpretrain.engine.optimizers import LearningRateDecayOptimWrapperConstructor
 from mmpretrain.models import ImageClassifier
 from mmpretrain.models.backbones import ConvNeXt, ResNet, SwinTransformer, VisionTransformer
@@ -14,7 +15,7 @@ from mae_bench.openmmlab.host_backbone import HostBackbone
 from mae_bench.registry import MODELS
 from mae_bench.training.layer_decay import parameter_groups
 
-from .backbone_cases import images
+from .backbone_cases import check_file, images
 
 VIT = dict(embed_dims=24, num_layers=2, num_heads=2, feedforward_channels=48)
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -127,6 +128,28 @@ def test_classes_for_masked_pretraining_see_whole_images(output):
     assert masked.embed_dim == vit.embed_dim == 24
 
 
+def test_the_size_is_given_as_the_class_wants_it():
+    """TinyViT takes a pair only."""
+    assert HostBackbone("mmpretrain.TinyViT", output="mean", img_size=64).embed_dim == 320
+
+
+def test_stride_where_the_first_convolutions_are_several():
+    """XCiT embeds patches of 16 pixels by four convolutions, each with a stride of 2."""
+    options: dict[str, Any] = dict(embed_dims=24, depth=2, cls_attn_layers=1, num_heads=2)
+    backbone = HostBackbone("mmpretrain.XCiT", output="class_token", **options)
+    assert backbone.patch_size == 16
+    maps = HostBackbone("mmpretrain.XCiT", output="maps", out_indices=[1], **options)
+    assert [m.shape[-1] for m in maps.eval()(images(1, 64, 64))] == [4]
+
+
+def test_parts_come_from_the_library_of_the_class():
+    """UNet's upsampling is mmseg's, also where mmpretrain runs the task."""
+    init_default_scope("mmpretrain")
+    backbone = HostBackbone("mmseg.UNet", output="mean", base_channels=4)
+    assert backbone.embed_dim == 4
+    assert DefaultScope.get_current_instance().scope_name == "mmpretrain"
+
+
 def test_segment_anything_resizes_its_own_positions():
     """They are a map, no table of one row for each place."""
     options: dict[str, Any] = dict(arch=VIT | dict(global_attn_indexes=[1]), patch_size=4)
@@ -135,6 +158,14 @@ def test_segment_anything_resizes_its_own_positions():
     assert backbone(images(1, 64, 32))[0].shape == (1, backbone.embed_dim)
     larger = HostBackbone("mmpretrain.ViTSAM", output="mean", img_size=64, **options)
     larger.load_state_dict(backbone.state_dict())
+
+
+def test_a_second_token_with_a_position_leaves_no_table_to_resize(tmp_path):
+    name = "mmpretrain.DistilledVisionTransformer"
+    options: dict[str, Any] = dict(arch=VIT, img_size=32, patch_size=4, output="mean")
+    backbone = HostBackbone(name, **options)
+    assert backbone.net.pos_embed.shape == (1, 2 + 8 * 8, 24) and backbone.grid is None
+    check_file(backbone, HostBackbone(name, **options), tmp_path / "c.safetensors")
 
 
 @pytest.mark.parametrize("host_class", ["mmpretrain.VisionTransformer", "mmpretrain.ConvNeXt"])
