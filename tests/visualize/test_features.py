@@ -29,8 +29,9 @@ ARCH = dict(arch=SIZE, img_size=32, patch_size=8)
 MEAN, STD = [100.0, 110.0, 120.0], [50.0, 60.0, 70.0]
 
 
-def test_components_are_those_of_the_svd():
-    rng = np.random.default_rng(0)
+@pytest.mark.parametrize("seed", range(4))
+def test_components_are_those_of_the_svd(seed):
+    rng = np.random.default_rng(seed)
     x = rng.normal(size=(40, 9)) * np.arange(1, 10) + 5
     scores, shares = principal_components(torch.from_numpy(x))
     centred = x - x.mean(axis=0)
