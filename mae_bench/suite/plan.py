@@ -26,6 +26,11 @@ from .search import grid_points, settings_label
 TRAIN, TEST = "tools/train.py", "tools/test.py"
 CHOOSE = "mae_bench.suite.choose"
 KEPT_EPOCHS = "kept_epochs"  # argument of ExportCheckpoint
+# Top-level keys of a config that no test reads.
+OF_TRAINING = (
+    *("auto_scale_lr", "optim_wrapper", "param_scheduler", "total_batch_size"),
+    *("train_cfg", "train_dataloader"),
+)
 
 
 @dataclass
@@ -170,10 +175,13 @@ class _Planner:
         """The jobs of a task for one seed: one for each point of its grid."""
         needs, checkpoint = self.started_from(place, task)
         own = as_options(place.cell.overrides)
+        read = own
+        if task.test not in (None, "start"):  # the training that is tested has the others
+            read = {key: text for key, text in own.items() if key.split(".")[0] not in OF_TRAINING}
         found = []
         for point in grid_points(task):
             label = settings_label(task.label, {**own, **point})
-            options = {**as_options(task.overrides), **own, **point}
+            options = {**as_options(task.overrides), **read, **point}
             cost = (task.minutes, task.resources)
             run = _Run(place, place.cell.start or "", label, task.config, options, *cost)
             found.append(self.add(run, needs, checkpoint, test=task.test is not None))

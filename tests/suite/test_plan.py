@@ -191,9 +191,15 @@ def test_a_test_is_of_what_was_trained_with_the_same_overrides(workplace):
     """Not of the row beside it, which may fit, as with another rate of stochastic depth."""
     for name in ("fine.py", "rob.py"):
         text = f"what = {name!r}\nmodel = dict(rate=0.1)\ndefault_scope = 'mmengine'\n"
+        text += "optim_wrapper = dict(accumulative_counts=1)\n" if name == "fine.py" else ""
         Path(name).write_text(text)
     workplace.only("robustness", "finetune")
-    workplace.suite["rows"] = {"random": {}, "deep": {"overrides": {"model.rate": 0.2}}}
+    slow = {"optim_wrapper.accumulative_counts": 2}  # which the config of the test has not
+    workplace.suite["rows"] = {
+        "random": {},
+        "deep": {"overrides": {"model.rate": 0.2}},
+        "slow": {"overrides": slow},
+    }
     jobs = {job.name: job for job in planned(workplace)}
     tested = jobs["seed0/random/robustness,rate=0.2"]
     assert tested.needs == ("seed0/random/finetune,rate=0.2",)
@@ -201,6 +207,10 @@ def test_a_test_is_of_what_was_trained_with_the_same_overrides(workplace):
     assert "model.rate=0.2" in jobs[tested.needs[0]].command
     assert {cell["row"] for cell in jobs[tested.needs[0]].cells} == {"deep"}
     assert jobs["seed0/random/robustness"].needs == ("seed0/random/finetune",)
+    tested = jobs["seed0/random/robustness,accumulative_counts=2"]
+    assert tested.command[-2:] == ("--cfg-options", "randomness.seed=0")
+    (trained,) = tested.needs
+    assert jobs[trained].command[-1] == "optim_wrapper.accumulative_counts=2"
 
 
 def test_test_of_a_starts_own_checkpoint(workplace):
