@@ -18,6 +18,9 @@ USUAL = ("model", "state_dict")
 DEPTH = 3  # of entries in entries
 # What entries and prefixes that hold a moving average of the weights are called.
 AVERAGE = re.compile(r"(?<![a-z])(ema|swa|avg|averaged?)(?![a-z])", re.IGNORECASE)
+# What takes one of several models out of a file. A run has no such option: its record, by which
+# tables tell models apart, says the SHA-256 of the whole file.
+CHOOSE = "tools/convert_checkpoint.py FILE model.safetensors"
 # What is put before the names in a block that was compiled, sharded or checkpointed by itself.
 WRAPPED_BLOCK = re.compile(
     r"(?<=\.\d\.|\d\d\.)(?:(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.)+"
@@ -141,11 +144,12 @@ def choose(content: Any, key: str | None, prefix: str | None) -> tuple[Reading, 
     if not ways:
         usual = [key for key in (*USUAL, "") if key in found] or list(found)
         if len(usual) > 1 and usual[0] not in USUAL:
-            raise ValueError(f"holds tensors in {_listed(found)}: choose one with --key")
+            raise ValueError(f"holds tensors in {_listed(found)}: take one with {CHOOSE} --key")
         ways = [without_prefix(usual[0], "", found[usual[0]])]
     plain = [way for way in ways if not way.averaged] or ways
     if len(plain) > 1:
-        raise ValueError(f"holds several models: choose {' or '.join(w.options for w in plain)}")
+        options = " or ".join(way.options for way in plain)
+        raise ValueError(f"holds several models: take one with {CHOOSE} {options}")
     return plain[0], [way for way in ways if way is not plain[0]]
 
 
