@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 
 import torch
-from mmdet.testing import demo_mm_inputs
 from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS, init_default_scope
@@ -35,6 +34,8 @@ def loss_of(cfg: Config, model: BaseModel, batch: int) -> torch.Tensor:
     images = torch.rand(batch, 3, height, width)
     if cfg.default_scope != "mmdet":
         return training_loss(cfg, model, images)
+    from mmdet.testing import demo_mm_inputs  # after mae_bench, which gives mmcv its operators
+
     shapes, objects = [(3, height, width)] * batch, [8] * batch
     samples = demo_mm_inputs(batch, shapes, num_items=objects, num_classes=3, with_mask=True)
     for sample in samples["data_samples"]:
