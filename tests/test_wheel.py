@@ -17,14 +17,38 @@ SHRINK = [
 ]
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", str(ROOT), "-w", folder]
+def build_wheel(source: Path, folder: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", str(source), "-w", folder]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     (file,) = folder.glob("*.whl")
     return file
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    return build_wheel(ROOT, tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.mark.slow
+def test_the_source_distribution_makes_the_same_wheel(wheel, tmp_path):
+    backend = tmp_path / "backend"
+    install = [sys.executable, "-m", "pip", "install", "-q", "hatchling", "--target", str(backend)]
+    subprocess.run(install, check=True)
+    make = "import sys, hatchling.build as b; print(b.build_sdist(sys.argv[1]))"
+    done = subprocess.run(
+        [sys.executable, "-c", make, str(tmp_path)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(backend)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    sdist = tmp_path / done.stdout.split()[-1]
+    again = zipfile.ZipFile(build_wheel(sdist, tmp_path / "again"))
+    first = zipfile.ZipFile(wheel)
+    assert sorted(again.namelist()) == sorted(first.namelist())
+    assert all(again.read(name) == first.read(name) for name in first.namelist())
 
 
 @pytest.mark.slow
