@@ -55,7 +55,12 @@ TRANSFORMS = _child(
     "mae_bench.openmmlab.seg_transforms",
 )
 HOOKS = _child(mmengine_registry.HOOKS, "mae_bench.training.hooks")
-LOOPS = _child(mmengine_registry.LOOPS, "mae_bench.training", "mae_bench.evaluation.robustness")
+LOOPS = _child(
+    mmengine_registry.LOOPS,
+    "mae_bench.training",
+    "mae_bench.evaluation.frozen",
+    "mae_bench.evaluation.robustness",
+)
 OPTIMIZERS = _child(mmengine_registry.OPTIMIZERS, "mae_bench.training")
 OPTIM_WRAPPERS = _child(mmengine_registry.OPTIM_WRAPPERS, "mae_bench.training")
 OPTIM_WRAPPER_CONSTRUCTORS = _child(
@@ -64,5 +69,6 @@ OPTIM_WRAPPER_CONSTRUCTORS = _child(
 PARAM_SCHEDULERS = _child(mmengine_registry.PARAM_SCHEDULERS, "mae_bench.training")
 METRICS = _child(
     mmengine_registry.METRICS,
+    "mae_bench.evaluation.frozen",
     "mae_bench.openmmlab.coco_metric",
 )

@@ -219,7 +219,7 @@ def test_docstring_has_sources_and_unknowns_and_a_page_names_the_config(path):
     text = ast.get_docstring(ast.parse(path.read_text()))
     assert "UNKNOWN" in text
     assert re.search(r"Sources|as in\s+vit_base_robustness", text)
-    pages = [ROOT / "docs/classification.md", ROOT / "docs/robustness.md"]
+    pages = [ROOT / "docs/classification.md", ROOT / "docs/robustness.md", ROOT / "docs/frozen.md"]
     pages += [*(ROOT / "docs/tables").glob("*.md")]
     families = r"finetune_(inat|places)|linear_sgd"  # named by a pattern of the page
     assert any(path.name in page.read_text() for page in pages) or re.search(families, path.stem)

@@ -1,7 +1,9 @@
 """Evaluate one model on the test set of a config and write its record.
 
 A robustness config evaluates ImageNet val, A, R, Sketch, V2 and C, as many as are on disk, and
-prints one table; interrupted, the same command goes on with what is left.
+prints one table; interrupted, the same command goes on with what is left. A frozen config
+extracts the features of a backbone once and measures on them; its checkpoint is any that training
+starts from.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ def parse_args() -> argparse.Namespace:
         "checkpoint",
         nargs="?",
         help="a whole model with its heads: what training exported, epoch_N.pth, or another "
-        "library's file; none for a timm model with its own weights",
+        "library's file; none for a timm model with its own weights. Of a frozen config: a "
+        "backbone, none for random weights",
     )
     parser.add_argument("--out", help="record to write; record.json in the work directory")
     parser.add_argument("--work-dir", help="where logs and pictures go; below work_dirs")
@@ -97,6 +100,7 @@ def evaluate(
     Args:
         config: file, or the name of a shipped one (``mae_bench.list_recipes()``).
         checkpoint: a whole model, as a file or by name; None for a timm model with its own weights.
+            Of a frozen config a backbone; None for random weights.
         overrides: ``--cfg-options``, by dotted key.
         split: ``"val"`` or ``"test"``; None: test where the config has one, else val.
         out: record to write; ``record.json`` in the work directory.
@@ -115,6 +119,7 @@ def evaluate(
 
     from ..config.load import load_config
     from ..datasets.set_checks import training_folder
+    from ..evaluation.frozen import FrozenLoop
     from ..evaluation.robustness import RobustnessLoop
     from ..results.claim import claim_cells
     from ..results.record import config_sha256, read_record
@@ -123,7 +128,7 @@ def evaluate(
     from ..training import launch
     from ..training.runner import TrainRunner
     from ..training.settings import default_folder
-    from ..training.start import find_own_weights, find_tested
+    from ..training.start import find_own_weights, find_start, find_tested
 
     options = dict(overrides or {})
     cfg = load_config(config, options)
@@ -133,27 +138,35 @@ def evaluate(
     cfg.record_file = str(out) if out else None
     cfg.training_folder = training_folder(cfg)
     choose_split(cfg, split, options)
+    frozen = cfg.test_cfg.get("type") is FrozenLoop
+    launch.check_data_folders(cfg, ("train", "test") if frozen else ("test",))
+    if frozen:
+        cfg.test_cfg.train_dataset = (cfg.get("train_dataloader") or {}).get("dataset")
     # A test has nothing to train with, even where it is the test of a training config.
     for key in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"):
         cfg[key] = None
     for key in ("val_dataloader", "val_cfg", "val_evaluator"):
         cfg[key] = None
-    if checkpoint is None and not cfg.model.get("pretrained"):
+    if checkpoint is None and not frozen and not cfg.model.get("pretrained"):
         raise ValueError(
             "CHECKPOINT is missing; only a timm model has weights of its own, with --cfg-options "
             "model.pretrained=True"
         )
     cfg.cells = claim_cells(cells, cfg)
-    launch.check_data_folders(cfg, ("test",))
-    start = find_tested(cfg, checkpoint) if checkpoint else find_own_weights(cfg)
-    if start and start.checkpoint and start.checkpoint.stated:
+    if frozen:
+        start = find_start(cfg, checkpoint)
+    else:
+        start = find_tested(cfg, checkpoint) if checkpoint else find_own_weights(cfg)
+    if not frozen and start and start.checkpoint and start.checkpoint.stated:
         cfg.trained_classes = start.checkpoint.stated.classes
     launch.check_record_file(cfg, start.sha256 if start else None)
     with launch.hold(cfg):
         # once more: another test may just have left its record
         launch.check_record_file(cfg, start.sha256 if start else None)
         runner = TrainRunner.from_cfg(cfg, start)
-        if start:
+        if frozen:
+            runner.initialise()
+        elif start:
             start.load_into(runner.model)
         else:  # timm may have fetched them while it built the model
             runner.start = find_own_weights(cfg)

@@ -117,6 +117,16 @@ def files_digests(paths: Sequence[str]) -> tuple[str, str]:
     return digest.hexdigest(), times.hexdigest()
 
 
+def files_state(dataset: Any) -> str:
+    """SHA-256 over names, sizes and times of the files that a data set of MMEngine reads.
+
+    Unlike :func:`data_identity` it is another one of a copy, and where a picture was changed.
+    """
+    samples = (dataset.get_data_info(index) for index in range(len(dataset)))
+    paths = (sample.get(PART_KEY, (sample.get("img_path"),))[0] for sample in samples)
+    return files_digests(sorted({os.fspath(path) for path in paths if path}))[1]
+
+
 def _states(paths: Sequence[str]) -> Iterator[tuple[int | str, int]]:
     chunks = [paths[start : start + CHUNK] for start in range(0, len(paths), CHUNK)]
     with ThreadPoolExecutor(THREADS) as pool:

@@ -172,6 +172,10 @@ class TrainRunner(Runner):
         if not self.fully_sharded:
             self._initialise(self.model)
 
+    def initialise(self) -> None:
+        """Give the model the weights that training would start from, for a test of these."""
+        self._initialise(self.model)
+
     def _initialise(self, model: nn.Module) -> None:
         super()._init_model_weights()
         if self.start:

@@ -1,6 +1,7 @@
 """A training step of every shipped recipe in bfloat16 is that in float32, within its precision."""
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ CONFIGS = Path(__file__).parents[2] / "configs"
 TRAINED = [
     path
     for path in sorted(CONFIGS.glob("[cdps]*/*.py"))
-    if "robustness" not in path.name and not path.name.endswith("_ms.py")
+    if not re.search("robustness|frozen", path.name) and not path.name.endswith("_ms.py")
 ]
 IMAGES = 4
 # one for each kind of model; all in the slow tests

@@ -1,0 +1,54 @@
+"""What all measures on frozen features share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ..feature_store import FeatureStore
+
+
+@dataclass(frozen=True)
+class FrozenSets:
+    """Features of the training and the validation images, and how many classes there are."""
+
+    train: FeatureStore
+    val: FeatureStore
+    classes: int
+    device: torch.device
+
+    def names(self, wanted: Sequence[str] | None) -> list[str]:
+        """The features that are wanted, all where None.
+
+        Raises:
+            ValueError: one is not among those that were extracted.
+        """
+        there = self.train.names
+        if absent := sorted(set(wanted or ()) - set(there)):
+            raise ValueError(
+                f"features={absent}: extracted are {', '.join(there)}; take of these, or another "
+                "model.backbone.output"
+            )
+        return list(wanted or there)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Metrics of a measure, and what the run card says of how they came about."""
+
+    metrics: dict[str, float]
+    card: dict[str, Any] = field(default_factory=dict)
+
+
+class Measure(Protocol):
+    """Something that is measured on frozen features."""
+
+    def __call__(self, sets: FrozenSets) -> Measured:
+        """Measure; the metrics' names begin with the measure's."""
+
+
+def accuracy(predicted: Tensor, labels: Tensor) -> float:
+    """Share of right predictions, in percent."""
+    return 100 * float((predicted.cpu() == labels.cpu()).double().mean())
