@@ -109,7 +109,7 @@ def feature_rows(
     colours, shares = colour_maps(maps)
     rows = []
     for index, (name, image, colour) in enumerate(zip(names, images, colours, strict=True)):
-        cells = [("image", image), ("principal components", _fill(colour, image))]
+        cells = [("image", image), ("components", _fill(colour, image))]
         if attentions:
             heads = attentions[index]
             cells.append(("attention, mean", _fill(_heat(heads.mean(dim=0)), image)))

@@ -143,7 +143,7 @@ def test_command_with_a_checkpoint(run, randomise):
     assert code == 0, output
     page = Path("out/features.html").read_text()
     headings = re.findall("<th>([^<]+)</th>", page)
-    assert headings == ["image", "principal components", "attention, mean", "head 1", "head 2",
+    assert headings == ["image", "components", "attention, mean", "head 1", "head 2",
                         "head 3", "head 4"]  # fmt: skip
     assert page.count("<img ") == 14 and not re.findall(r"(?:href|src)=\"(?!data:)", page)
     assert cv2.imread("out/features.png").shape[1] == 7 * (160 + 4)  # 32 x 40 pixels, fourfold
