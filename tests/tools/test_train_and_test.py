@@ -145,7 +145,8 @@ def test_pretrain_then_finetune_then_robustness(run_tool):
     curves = accuracy_by_severity(record)
     assert len(curves) == 6 and {tuple(c.points) for c in curves.values()} == {(0, 1, 2, 3, 4, 5)}
     metrics = record.metrics
-    assert len(metrics) == 6 * 5 + 6 + 1 + 2
+    # errors by severity, by corruption, their mean, top-1 and top-5, calibration of both sets
+    assert len(metrics) == 6 * 5 + 6 + 1 + 2 + 2 * 2
     by_severity = [v for k, v in metrics.items() if k.count("/") == 3]
     assert len(by_severity) == 6 * 5
     assert metrics["imagenet_c/mean_error"] == pytest.approx(sum(by_severity) / len(by_severity))
