@@ -22,6 +22,7 @@ OPTIONAL: dict[str, Any] = dict(
     map_channels=None, map_strides=None, grid=None, num_heads=None, img_size=None, fresh=()
 )
 INNER = "net."
+_OTHER_SIZE = ("must match the size of tensor", "is invalid for input of size")  # PyTorch's words
 
 
 class Backbone(Protocol):
@@ -123,6 +124,8 @@ def input_error(error: Exception, name: str, images: Tensor) -> Exception:
             f"{size} is too small for the strides of this model: take larger images, or smaller "
             "strides, which some models have by their patch_size"
         )
+    if any(text in str(error) for text in _OTHER_SIZE):
+        return ValueError(f"{size}: {error}: this class may take images of one size only")
     return error
 
 

@@ -2,18 +2,24 @@
 
 import inspect
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from mmengine.registry import init_default_scope
 from mmpretrain.models.backbones import HRNet
 from mmpretrain.models.backbones.base_backbone import BaseBackbone
 
+from mae_bench.config.load import load_config
 from mae_bench.models.backbone import blank_features
 from mae_bench.openmmlab.host_backbone import HostBackbone
+from mae_bench.registry import MODELS
 
 from .backbone_cases import check_file
 
+DETECTION = Path(__file__).parents[2] / "configs/det/mask_rcnn_vit_mini_miniworld.py"
+ONLY_224 = {"mmpretrain.ConvMixer", "mmpretrain.PyramidVig", "mmpretrain.Vig"}  # pixels
 R50 = dict(depth=50)
 STAGES = ("num_modules", "num_branches", "block", "num_blocks", "num_channels")
 HRNET = dict(
@@ -179,6 +185,44 @@ NO_MAPS = {
 }
 
 
+# Neither four scales of their own nor maps of blocks, all alike.
+NO_PYRAMID = {
+    "mmdet.HourglassNet",
+    "mmdet.SSDVGG",
+    "mmdet.TridentResNet",
+    "mmpretrain.AlexNet",
+    "mmpretrain.Conformer",
+    "mmpretrain.DeiT3",
+    "mmpretrain.DenseNet",
+    "mmpretrain.EfficientFormer",
+    "mmpretrain.InceptionV3",
+    "mmpretrain.LeNet5",
+    "mmpretrain.MFFViT",
+    "mmpretrain.MILANViT",
+    "mmpretrain.MixMIMPretrainTransformer",
+    "mmpretrain.MixMIMTransformer",
+    "mmpretrain.MlpMixer",
+    "mmpretrain.RevVisionTransformer",
+    "mmpretrain.SparseConvNeXt",
+    "mmpretrain.SparseResNet",
+    "mmpretrain.TNT",
+    "mmpretrain.TinyViT",
+    "mmseg.BiSeNetV1",
+    "mmseg.BiSeNetV2",
+    "mmseg.CGNet",
+    "mmseg.DDRNet",
+    "mmseg.ERFNet",
+    "mmseg.FastSCNN",
+    "mmseg.ICNet",
+    "mmseg.MobileNetV3",
+    "mmseg.PIDNet",
+    "mmseg.STDCContextPathNet",
+    "mmseg.STDCNet",
+    "mmseg.SVT",
+    "mmseg.UNet",
+}
+
+
 def made(name: str, output: str, **options: Any) -> HostBackbone:
     init_default_scope(name.partition(".")[0])
     return HostBackbone(name, **{**ARGUMENTS.get(name, {}), **options}, output=output).eval()
@@ -214,6 +258,27 @@ def test_maps(name):
     found = [(m.shape[1], round(sides(name)[0] / m.shape[2])) for m in maps]
     assert found == list(zip(widths, strides, strict=True))
     assert strides == tuple(sorted(strides))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", classes())
+def test_by_option_in_detection(name):
+    """Anchors have the strides of the maps that a detector gets, or one line says why not."""
+    side = 224 if name in ONLY_224 else 256
+    arguments = {"type": name, "img_size": side, **ARGUMENTS.get(name, {})}
+    options = {f"model.backbone.{key}": value for key, value in arguments.items()}
+    if name in NO_PYRAMID:
+        with pytest.raises(ValueError, match=name) as raised:
+            load_config(DETECTION, options)
+        assert "\n" not in str(raised.value)
+        return
+    cfg = load_config(DETECTION, options)
+    init_default_scope(cfg.default_scope)
+    model = MODELS.build(cfg.model).eval()
+    with torch.no_grad():
+        maps = model.extract_feat(torch.zeros(1, 3, side, side))
+    strides = cfg.model.rpn_head.anchor_generator.strides
+    assert [feature.shape[-1] for feature in maps] == [side // stride for stride in strides]
 
 
 def sides(name: str) -> tuple[int, int]:

@@ -295,6 +295,15 @@ def test_images_too_small_for_the_class_are_refused():
     assert "\n" not in str(raised.value)
 
 
+def test_images_of_another_size_than_the_class_is_made_for_are_refused():
+    """BEiT's relative positions are of one grid."""
+    backbone = HostBackbone("mmpretrain.BEiTViT", arch=VIT, img_size=32, patch_size=4)
+    message = r"BEiTViT: an input of \(64, 64\) pixels: .* size of tensor .*one size only"
+    with pytest.raises(ValueError, match=message) as raised:
+        backbone(images(1, 64, 64))
+    assert "\n" not in str(raised.value)
+
+
 def test_unknown_class_and_unknown_layers():
     with pytest.raises(ValueError, match="nobody knows the class 'mmdet.ResNot'"):
         HostBackbone("mmdet.ResNot")
