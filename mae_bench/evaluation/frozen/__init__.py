@@ -2,5 +2,7 @@
 
 from .frozen_loop import FrozenLoop
 from .knn import KNN
+from .logistic import Logistic
+from .low_shot import LowShot
 
-__all__ = ["KNN", "FrozenLoop"]
+__all__ = ["KNN", "FrozenLoop", "Logistic", "LowShot"]

@@ -49,6 +49,14 @@ class Measure(Protocol):
         """Measure; the metrics' names begin with the measure's."""
 
 
+def held_out(count: int, share: float, seed: int) -> Tensor:
+    """Which of so many training images hyper-parameters are chosen on, (count,) bool."""
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.zeros(count, dtype=torch.bool)
+    chosen[torch.randperm(count, generator=generator)[: max(1, round(share * count))]] = True
+    return chosen
+
+
 def accuracy(predicted: Tensor, labels: Tensor) -> float:
     """Share of right predictions, in percent."""
     return 100 * float((predicted.cpu() == labels.cpu()).double().mean())

@@ -5,37 +5,12 @@ import pytest
 import torch
 from sklearn.neighbors import KNeighborsClassifier
 
-from mae_bench.evaluation import feature_store
-from mae_bench.evaluation.feature_store import FeatureStore
 from mae_bench.evaluation.frozen import KNN, knn
 from mae_bench.evaluation.frozen.knn import nearest, vote
-from mae_bench.evaluation.frozen.measure import FrozenSets
 
-CLASSES, WIDTH, T = 5, 8, 0.07
+from .clusters import CLASSES, clusters
 
-
-def clusters(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Features of classes that overlap, of quite different lengths, and their labels."""
-    generator = torch.Generator().manual_seed(seed)
-    centres = torch.randn(CLASSES, WIDTH, generator=torch.Generator().manual_seed(9))
-    labels = torch.randint(CLASSES, (count,), generator=generator)
-    noise = 1.5 * torch.randn(count, WIDTH, generator=generator)
-    lengths = 0.1 + 10 * torch.rand(count, 1, generator=generator)
-    return (centres[labels] + noise) * lengths, labels
-
-
-@pytest.fixture
-def sets(tmp_path, monkeypatch) -> FrozenSets:
-    monkeypatch.setattr(feature_store, "SHARD_SAMPLES", 37)
-    stores = []
-    for name, count, seed in (("train", 200, 0), ("val", 90, 1)):
-        store = FeatureStore(tmp_path, {"name": name}, count)
-        whole, labels = clusters(count, seed)
-        for shard in store.shards:
-            rows = slice(shard.start, shard.end)
-            store.write(shard, {"mean": whole[rows]}, labels[rows])
-        stores.append(store)
-    return FrozenSets(*stores, CLASSES, torch.device("cpu"))
+T = 0.07
 
 
 def test_accuracy_is_that_of_sklearn(sets):
