@@ -47,7 +47,7 @@ def departures(
     found = [Departure(text) for text in (*cell.differs, *claim.get("differs", ()))]
     found += _model(record, cell.facts)
     found += _evaluated(record, cell)
-    trained = next((run for run in chain if "train" in records[run].data_counts), None)
+    trained = next((run for run in chain if learned_from(records[run]) is not None), None)
     if trained is not None:
         found += _training(records[trained], cell.facts)
     elif cell.facts.epochs or cell.facts.batch or cell.facts.train:
@@ -91,8 +91,14 @@ def _evaluated(record: Record, cell: Cell) -> list[Departure]:
     return _count(own, cell.facts.evaluated, "evaluated on")
 
 
+def learned_from(record: Record) -> int | None:
+    """Images that a run has learned from, also on frozen features; None of a mere test."""
+    counts = record.data_counts
+    return counts.get("train", counts.get("frozen_train"))
+
+
 def _training(record: Record, facts: Facts) -> list[Departure]:
-    card, samples = record.run_card, record.data_counts["train"]
+    card, samples = record.run_card, learned_from(record)
     found = _count(samples, facts.train, "trained on")
     if facts.epochs is not None:
         try:

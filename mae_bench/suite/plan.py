@@ -249,7 +249,8 @@ class _Planner:
         # by the name that the suite gives it, which says more than a path
         named = str(checkpoint if needs is not None else run.place.start.checkpoint)
         if test:
-            head = [*_command(TEST), config, named]
+            # Without a checkpoint: random weights, or those that a model of timm has itself.
+            head = [*_command(TEST), config, *([named] if checkpoint else [])]
             head += ["--out", str(folder / RECORD_NAME)]
         else:
             head = [*_command(TRAIN), config, "--resume"]

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from safetensors.torch import load_file
 from sklearn.neighbors import KNeighborsClassifier
@@ -179,6 +180,42 @@ def test_interrupted_extraction_goes_on_and_leaves_the_same(
     assert ended.code == 0 and sum(images_seen) in (8, 9)
     assert f"{shard.name}: " in ended.stdout + ended.stderr and "made anew" in ended.stdout
     assert read_record("w/record.json").metrics == whole.metrics
+
+
+@pytest.mark.slow
+def test_a_suite_measures_frozen_features_of_each_start(run_tool):
+    tiny = [option.partition("=") for option in SHRINK if not option.startswith("val_")]
+    overrides = {key: yaml.safe_load(value) for key, _, value in tiny}
+    table = {
+        "name": "frozen",
+        "rows": {
+            "random": {},
+            "MAE": {"start": {"pretrain": str(PRETRAIN), "overrides": overrides}},
+        },
+        "columns": {
+            "k-NN": {
+                "quantity": "top-1 accuracy",
+                "task": "frozen",
+                "metric": "knn/class_token/top1_k5",
+            }
+        },
+        "tasks": {
+            "frozen": {
+                "config": str(FROZEN),
+                "test": "start",
+                "overrides": {"test_cfg.measures.0.neighbours": [1, 5]},
+            }
+        },
+    }
+    Path("frozen.yaml").write_text(yaml.safe_dump(table))
+    ended = run_tool("run_suite.py", "frozen.yaml", "--work-dir", "work")
+    assert ended.code == 0, ended.stderr
+    for name in ("random", "MAE"):
+        record = read_record(f"work/seed0/{name}/frozen/record.json")
+        assert (record.checkpoint is None) == (name == "random")
+        shown = f"{record.metrics['knn/class_token/top1_k5']:.1f}"
+        lines = Path("work/table.md").read_text().splitlines()
+        assert any(line.startswith(f"| {name} ") and shown in line for line in lines)
 
 
 @pytest.mark.parametrize(
