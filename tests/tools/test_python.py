@@ -1,10 +1,12 @@
 """The names of the package do what their commands do, and the notebook runs."""
 
+import inspect
 import json
 import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas
 import pytest
@@ -12,7 +14,9 @@ import timm
 import torch
 
 import mae_bench
+import mae_bench.cli.train
 from mae_bench.checkpoint.format import load_checkpoint, save_checkpoint
+from mae_bench.config.load import load_config
 from mae_bench.evaluation.applied import load_for_prediction
 from mae_bench.results.record import read_record
 
@@ -20,6 +24,7 @@ from .conftest import FEW_LABELS, ROOT, SHRINK
 
 FINETUNE = "configs/cls/vit_mini_finetune_miniworld.py"  # found without a checkout too
 ROBUSTNESS = "configs/cls/vit_mini_robustness_miniworld.py"
+DOCS_PAGE = ROOT / "docs/python.md"
 NOTEBOOK = ROOT / "docs/examples/features.ipynb"
 
 
@@ -125,3 +130,18 @@ def test_lists_and_docs():
         assert getattr(mae_bench, name).__doc__
     with pytest.raises(AttributeError, match="no attribute 'trane'"):
         mae_bench.trane  # noqa: B018
+
+
+def test_the_training_that_the_docs_show_is_accepted(monkeypatch):
+    (example,) = re.findall(r"```python\n(import mae_bench\n.*?)```", DOCS_PAGE.read_text(), re.S)
+    called = []
+
+    def train(config, changes, **others):
+        called.append((load_config(config, changes), others))
+        return SimpleNamespace(metrics={}, checkpoint={"report": {"share": 1.0}})
+
+    monkeypatch.setattr(mae_bench, "train", train)
+    exec(example, {})
+    ((cfg, others),) = called
+    assert cfg.train_cfg.max_epochs == 20
+    assert others.keys() <= inspect.signature(mae_bench.cli.train.train).parameters.keys()
