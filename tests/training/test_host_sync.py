@@ -11,35 +11,21 @@ from pathlib import Path
 import pytest
 import torch
 from mmengine.optim import OptimWrapper
-from mmengine.registry import MODELS, init_default_scope
-from safetensors.torch import save_file
+from mmengine.registry import MODELS
 
-from mae_bench.config.load import load_config
-from mae_bench.models.dvae import DVAEEncoder
 from mae_bench.models.targets import PCATarget
 
-from ..shrink import SIDE, shrink
-from .test_precision import IMAGES, TRAINED, annotations
+from .test_precision import TRAINED, random_batch, small_config
 
 
 def small(path: Path) -> tuple[torch.nn.Module, dict]:
     """A small model of a config, for training, and a batch."""
-    cfg = load_config(path)
-    shrink(cfg.model)
-    if "partial" in path.stem:
-        cfg.model.backbone.trainable_blocks = 1
-    if "dvae" in path.stem:
-        save_file(DVAEEncoder(hidden=4).state_dict(), "dvae.safetensors")
-        cfg.model.target.hidden = 4
-    init_default_scope(cfg.default_scope)
-    inputs = torch.randint(0, 256, (IMAGES, 3, SIDE, SIDE), dtype=torch.uint8)
-    if cfg.default_scope != "mmpretrain":
-        inputs = list(inputs)
+    cfg = small_config(path)
     model = MODELS.build(cfg.model).train()
     for module in model.modules():
         if isinstance(module, PCATarget):
             module.known_fitted = True  # read once, before the first step
-    return model, dict(inputs=inputs, data_samples=annotations(cfg))
+    return model, random_batch(cfg)
 
 
 def recipes(*quick: str) -> list:

@@ -54,6 +54,27 @@ def annotations(cfg: Config) -> list[Any]:
     return [DataSample().set_gt_label(n % 2) for n in range(IMAGES)]
 
 
+def small_config(path: Path) -> Config:
+    """A recipe with a small model, and in the current folder the file that it reads."""
+    cfg = load_config(path)
+    shrink(cfg.model)
+    if "partial" in path.stem:
+        cfg.model.backbone.trainable_blocks = 1
+    if "dvae" in path.stem:
+        save_file(DVAEEncoder(hidden=4).state_dict(), "dvae.safetensors")
+        cfg.model.target.hidden = 4
+    init_default_scope(cfg.default_scope)
+    return cfg
+
+
+def random_batch(cfg: Config) -> dict[str, Any]:
+    """Of a data loader, for the task of a config."""
+    inputs: Any = torch.randint(0, 256, (IMAGES, 3, SIDE, SIDE), dtype=torch.uint8)
+    if cfg.default_scope != "mmpretrain":
+        inputs = list(inputs)
+    return dict(inputs=inputs, data_samples=annotations(cfg))
+
+
 class Step:
     """One forward and backward pass of a small model of a config.
 
@@ -112,19 +133,9 @@ class Step:
 )
 def test_a_step_in_bfloat16(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    cfg = load_config(path)
-    shrink(cfg.model)
-    if "partial" in path.stem:
-        cfg.model.backbone.trainable_blocks = 1
-    if "dvae" in path.stem:
-        save_file(DVAEEncoder(hidden=4).state_dict(), "dvae.safetensors")
-        cfg.model.target.hidden = 4
-    init_default_scope(cfg.default_scope)
+    cfg = small_config(path)
     seed_everything(3)
-    inputs = torch.randint(0, 256, (IMAGES, 3, SIDE, SIDE), dtype=torch.uint8)
-    if cfg.default_scope != "mmpretrain":
-        inputs = list(inputs)
-    batch = dict(inputs=inputs, data_samples=annotations(cfg))
+    batch = random_batch(cfg)
     whole = Step(cfg, batch, mixed=False)
     half = Step(cfg, batch, mixed=True, proposals=whole.proposals)
     assert half.kinds == {torch.bfloat16} and whole.kinds == {torch.float32}
