@@ -22,7 +22,7 @@ from .measured import MeasuredTable
 from .overview import Overview, overview
 from .pictures import Comparison, comparisons, reconstructions
 from .record import Record
-from .records import ancestors
+from .records import Records, ancestors
 from .runs_grid import runs_grids
 from .table_grid import table_grid
 
@@ -138,7 +138,7 @@ def _parts(work_dir: Path, found: Overview, problems: list[str]) -> list[Part]:
     parts = []
     for folder, suite in found.suites.items():
         starts = list(dict.fromkeys(start for table in suite.tables for start in table.starts))
-        own = dict(
+        own = Records(
             sorted(
                 found.of_suite(folder).items(),
                 key=lambda item: _place(item[1].initialisation, starts),
@@ -168,7 +168,7 @@ def _part(
     work_dir: Path,
     name: str,
     columns: Sequence[figures.Column],
-    records: dict[str, Record],
+    records: Records,
     papers: Sequence[MeasuredTable],
     problems: list[str],
 ) -> Part:

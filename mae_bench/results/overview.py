@@ -5,8 +5,7 @@ from pathlib import Path
 
 from ..run_folder import JOB_NAME
 from .measured import MeasuredTable, Unplaced, measure
-from .record import Record
-from .records import scan_records
+from .records import Records, scan_records
 from .shipped import joined, shipped_tables, suites_below
 from .table_file import Suite
 
@@ -25,7 +24,7 @@ class Overview:
         jobs: runs that are jobs of a suite; others may lie in its folder.
     """
 
-    records: dict[str, Record]
+    records: Records
     suites: dict[str, Suite]
     own: list[MeasuredTable]
     published: list[MeasuredTable]
@@ -38,17 +37,14 @@ class Overview:
         """All tables with a measured cell."""
         return [*self.own, *self.published]
 
-    def of_suite(self, folder: str) -> dict[str, Record]:
+    def of_suite(self, folder: str) -> Records:
         """Records of the suite in `folder`; ``"."`` is all of them."""
-        return {
-            name: record
-            for name, record in self.records.items()
-            if folder == "." or name.startswith(f"{folder}/")
-        }
+        return self.records.below(folder)
 
-    def outside(self) -> dict[str, Record]:
+    def outside(self) -> Records:
         """Records that belong to no suite."""
-        return {name: record for name, record in self.records.items() if name not in self.jobs}
+        others = {name: one for name, one in self.records.items() if name not in self.jobs}
+        return Records(others)
 
     def by_hand(self) -> list[str]:
         """Runs that no cell shows, and that no suite made for other runs."""
@@ -85,11 +81,7 @@ def overview(folder: str | Path) -> Overview:
     tables = joined([*published.values(), *others])
     own_tables, own_claims = [], set()
     for place, suite in suites.items():
-        inside = {
-            name: record
-            for name, record in records.items()
-            if place == "." or name.startswith(f"{place}/")
-        }
+        inside = records.below(place)
         for table in suite.tables:
             if not table.published:
                 measured, _ = measure([table], inside)

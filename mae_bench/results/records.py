@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,23 @@ from .record import Record, read_record
 SEED_KEY = "randomness.seed"  # of MMEngine's configs
 
 
-def read_records(folder: str | Path) -> dict[str, Record]:
+class Records(dict[str, Record]):
+    """Runs by name, and which of them made a file."""
+
+    @cached_property
+    def makers(self) -> dict[str, str]:
+        """SHA-256 of what a run exported -> that run; none is added after the first call."""
+        return {sha256: run for run, record in self.items() for sha256 in record.exported_sums()}
+
+    def below(self, folder: str) -> "Records":
+        """Those of a folder; ``"."`` is all of them."""
+        if folder == ".":
+            return self
+        inside = {name: one for name, one in self.items() if name.startswith(f"{folder}/")}
+        return Records(inside)
+
+
+def read_records(folder: str | Path) -> Records:
     """Completed records below `folder`: run name (folder relative to it) -> record.
 
     A file that is no record is named in a warning and skipped.
@@ -22,7 +39,7 @@ def read_records(folder: str | Path) -> dict[str, Record]:
     return records
 
 
-def scan_records(folder: str | Path) -> tuple[dict[str, Record], list[str]]:
+def scan_records(folder: str | Path) -> tuple[Records, list[str]]:
     """As `read_records`, and what is wrong with each file that was skipped, which it names.
 
     Records are files named ``record.json``, whose run is named after their folder, or that end in
@@ -33,10 +50,10 @@ def scan_records(folder: str | Path) -> tuple[dict[str, Record], list[str]]:
     """
     folder = Path(folder)
     if folder.is_file():
-        return {folder.name.removesuffix(RECORD_SUFFIX): read_record(folder)}, []
+        return Records({folder.name.removesuffix(RECORD_SUFFIX): read_record(folder)}), []
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder, and no record")
-    records: dict[str, Record] = {}
+    records = Records()
     problems: list[str] = []
     # by a pattern: of a whole name it would be asked first whether a link leads to a file
     named = folder.rglob(f"*{RECORD_NAME}")
@@ -57,7 +74,8 @@ def scan_records(folder: str | Path) -> tuple[dict[str, Record], list[str]]:
 
 def ancestors(name: str, records: Mapping[str, Record]) -> list[str]:
     """Runs that made what run `name` started from, the nearest first: by SHA-256, not by name."""
-    makers = {sha256: run for run, record in records.items() for sha256 in record.exported_sums()}
+    # of thousands that were read from a folder the makers are gathered once
+    makers = (records if isinstance(records, Records) else Records(records)).makers
     found: list[str] = []
     checkpoint = records[name].checkpoint
     while checkpoint and (maker := makers.get(checkpoint["sha256"])) and maker not in found:

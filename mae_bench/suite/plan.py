@@ -92,6 +92,7 @@ class _Planner:
         self.work_dir = work_dir
         self.resources = resources
         self.jobs: dict[str, Job] = {}
+        self.names: dict[str, str] = {}  # of jobs, by signature
         self.missing: dict[str, list[str]] = {}
         self.files: dict[str, Path | None] = {}  # of checkpoints, by the names they are given
         self.absent: list[str] = []  # names of those that are not here
@@ -278,14 +279,12 @@ class _Planner:
 
     def name(self, wanted: str, signature: str, place: "_Place") -> str:
         """The name of a job; where another one has it already, with the table or the column."""
-        for other in self.jobs.values():
-            if other.signature == signature:
-                return other.name
-        suffixes = ("", f",{folder_name(place.cell.column)}", f",{folder_name(place.cell.table)}")
-        for name in (f"{wanted}{suffix}" for suffix in suffixes):
-            if name not in self.jobs:
-                return name
-        return f"{wanted},{signature[:8]}"
+        if signature not in self.names:
+            column, table = folder_name(place.cell.column), folder_name(place.cell.table)
+            names = [f"{wanted}{suffix}" for suffix in ("", f",{column}", f",{table}")]
+            free = [name for name in names if name not in self.jobs]
+            self.names[signature] = free[0] if free else f"{wanted},{signature[:8]}"
+        return self.names[signature]
 
     def choice(self, place: "_Place", task: Task, among: list[Job]) -> Job:
         """The job that takes the best point's run of this seed for the task's own.
