@@ -22,6 +22,7 @@ ABSTRACT |= {"BaseLoop", "_ParamScheduler"}
 ELSEWHERE = {
     "ADE20K": "the published folders and no others, strictly; tests/own_data, tests/datasets",
     "Bfloat16OptimWrapper": "autocast around MMEngine's wrapper; tests/training/test_precision.py",
+    "AuxiliaryFCNHead": "the host's losses without waiting for the device; tests/openmmlab",
     "CocoByName": "categories by name; tests/own_data/test_detection_cases.py",
     "CocoInstances": "categories by name, odd annotations named; tests/own_data",
     "FastPhotoMetricDistortion": "the host's pixels in less time; tests/openmmlab",
@@ -30,11 +31,14 @@ ELSEWHERE = {
     "ImageNet1K": "the published layouts, strictly; tests/own_data, tests/datasets",
     "ImageNetS": "ImageNet-S's masks in three channels; tests/datasets",
     "ImagesAndMasks": "pairs by name, masks checked; tests/own_data",
+    "LabelSmoothCrossEntropy": "the host's loss without waiting for the device; tests/openmmlab",
     "LoadImage": "what cannot be decoded is named; tests/datasets/test_loading.py",
     "LoadMask": "masks as they are, void by number; tests/own_data",
     "LoadPolygons": "detectron2's polygons; tests/openmmlab",
     "OneMaskCascadeRoIHead": "detectron2's cascade, masks of the last stage; tests/openmmlab",
     "PatchClassifier": "one linear layer for each patch; tests/openmmlab",
+    "PixelCrossEntropy": "the host's loss without waiting for the device; tests/openmmlab",
+    "UPerNetHead": "the host's losses without waiting for the device; tests/openmmlab",
     "UndecidedMaskHead": "detectron2's losses and thresholds; tests/openmmlab",
 }
 
@@ -46,6 +50,8 @@ def derived_classes() -> Iterator[str]:
             continue
         for name, value in vars(importlib.import_module(module.name)).items():
             if not inspect.isclass(value) or value.__module__ != module.name:
+                continue
+            if name.startswith("_"):  # in no config
                 continue
             hosts = [
                 b for b in value.__mro__[1:] if b.__module__.partition(".")[0] in (*NAMES, "mmcv")
