@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from .quiet import without_logs
+
 PAGES = Path("docs/recipes")
 CONFIGS = Path("configs")
 ABOUT = """\
@@ -27,6 +29,7 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+@without_logs()  # MMEngine logs what every parameter starts from
 def main() -> None:
     """Print the page of one config, or write those of all.
 
@@ -36,9 +39,6 @@ def main() -> None:
     args = parse_args()
     if (args.config is None) != args.all:
         raise ValueError("describe: name one config, or say --all")
-    import logging
-
-    logging.disable(logging.WARNING)  # MMEngine logs what every parameter starts from
     if args.all:
         write_all(PAGES)
         return

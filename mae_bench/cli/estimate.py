@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .quiet import without_logs
+
 if TYPE_CHECKING:
     from ..training.training_cost import Estimate
 
@@ -43,20 +45,18 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+@without_logs()
 def main() -> None:
     """Print the estimate.
 
     Raises:
         ValueError: a number that is none, or what ``Estimate`` finds wrong.
     """
-    import logging
-
     from ..config.load import load_config
     from ..recipe.sources import images_of
     from ..training.training_cost import UTILISATION, Estimate
 
     args = parse_args()
-    logging.disable(logging.WARNING)
     for name in ("gpus", "batch", "images"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             raise ValueError(f"--{name} {getattr(args, name)}: must be 1 or more")

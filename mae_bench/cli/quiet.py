@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import builtins
 import functools
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 # Printed by mmdet, mmseg and mmpretrain when their datasets are imported: an optional data service
 # is not installed. They are printed, not logged, so no log level hides them.
@@ -29,3 +32,14 @@ def hide_host_library_noise() -> None:
 
     print_useful.hides_host_library_noise = True  # type: ignore[attr-defined]
     builtins.print = print_useful
+
+
+@contextmanager
+def without_logs(level: int = logging.WARNING) -> Iterator[None]:
+    """Log nothing up to a level, such as what MMEngine says of each parameter that it builds."""
+    before = logging.root.manager.disable
+    logging.disable(level)
+    try:
+        yield
+    finally:
+        logging.disable(before)

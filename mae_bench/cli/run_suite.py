@@ -5,7 +5,6 @@ machine that shares the work dir helps.
 """
 
 import argparse
-import logging
 import os
 import signal
 import sys
@@ -30,6 +29,7 @@ from ..suite.rows import parse_checkpoints, with_checkpoints
 from ..suite.slurm import SlurmExecutor
 from ..suite.state import State, current_state
 from ..text import PlainConsole, printable
+from .quiet import without_logs
 
 
 def parse_args() -> argparse.Namespace:
@@ -216,6 +216,7 @@ def list_jobs(state: State, console: PlainConsole) -> None:
     )
 
 
+@without_logs()
 def list_gpu_hours(jobs: Sequence[Job], gpu: str, console: PlainConsole) -> None:
     """One line for each job that trains: hours, GPUs and batch; then GPU hours of all.
 
@@ -227,7 +228,6 @@ def list_gpu_hours(jobs: Sequence[Job], gpu: str, console: PlainConsole) -> None
     from ..training.training_cost import UTILISATION
 
     gpu_named(gpu)
-    logging.disable(logging.WARNING)
     total, counted, unknown = 0.0, 0, 0
     for job in jobs:
         found = estimate(job, gpu)

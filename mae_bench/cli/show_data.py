@@ -14,6 +14,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .quiet import without_logs
+
 if TYPE_CHECKING:
     from mmengine.config import Config
 
@@ -37,11 +39,10 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+@without_logs()  # MMEngine's, of what it builds
 def main() -> None:
     """Load, augment, draw, write."""
     args = parse_args()
-    import logging
-
     from mmengine.registry import MODELS, init_default_scope
 
     from ..config.load import load_config
@@ -54,7 +55,6 @@ def main() -> None:
 
     if args.number < 1:
         raise ValueError(f"--number {args.number}: it takes at least one sample")
-    logging.disable(logging.WARNING)  # MMEngine's, of what it builds
     cfg = load_config(args.config, args.cfg_options)
     check_data_folders(cfg, [args.split])
     init_default_scope(cfg.default_scope)

@@ -12,7 +12,10 @@ Writes features.png and features.html.
 """
 
 import argparse
+import logging
 from pathlib import Path
+
+from .quiet import without_logs
 
 
 def parse_args() -> argparse.Namespace:
@@ -35,11 +38,10 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+@without_logs(logging.INFO)  # what became of each tensor
 def main() -> None:
     """Load, run, draw, write."""
     args = parse_args()
-    import logging
-
     from ..evaluation.applied import find_images
     from ..files import write_atomic
     from ..visualize.feature_model import load_feature_model
@@ -47,7 +49,6 @@ def main() -> None:
     from ..visualize.picture_page import comparison_page, encode_png
     from ..visualize.reconstruction import draw_comparisons, read_image
 
-    logging.disable(logging.INFO)  # what became of each tensor
     found = find_images(args.images)
     model = load_feature_model(args.source, args.checkpoint, args.cfg_options)
     images, maps, attentions = [], [], []

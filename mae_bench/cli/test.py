@@ -139,6 +139,11 @@ def evaluate(
     cfg.training_folder = training_folder(cfg)
     choose_split(cfg, split, options)
     frozen = cfg.test_cfg.get("type") is FrozenLoop
+    if checkpoint is None and not frozen and not cfg.model.get("pretrained"):
+        raise ValueError(
+            "CHECKPOINT is missing; only a timm model has weights of its own, with --cfg-options "
+            "model.pretrained=True"
+        )
     launch.check_data_folders(cfg, ("train", "test") if frozen else ("test",))
     if frozen:
         cfg.test_cfg.train_dataset = (cfg.get("train_dataloader") or {}).get("dataset")
@@ -147,11 +152,6 @@ def evaluate(
         cfg[key] = None
     for key in ("val_dataloader", "val_cfg", "val_evaluator"):
         cfg[key] = None
-    if checkpoint is None and not frozen and not cfg.model.get("pretrained"):
-        raise ValueError(
-            "CHECKPOINT is missing; only a timm model has weights of its own, with --cfg-options "
-            "model.pretrained=True"
-        )
     cfg.cells = claim_cells(cells, cfg)
     if frozen:
         start = find_start(cfg, checkpoint)
