@@ -2,7 +2,8 @@
 
 from .frozen_loop import FrozenLoop
 from .knn import KNN
+from .linear_heads import LinearHeads
 from .logistic import Logistic
 from .low_shot import LowShot
 
-__all__ = ["KNN", "FrozenLoop", "Logistic", "LowShot"]
+__all__ = ["KNN", "FrozenLoop", "LinearHeads", "Logistic", "LowShot"]
