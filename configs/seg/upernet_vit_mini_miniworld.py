@@ -19,14 +19,14 @@ from mmengine.optim import LinearLR, OptimWrapper, PolyLR
 from mmengine.runner import TestLoop, ValLoop
 from mmseg.datasets.transforms import PackSegInputs, RandomCrop
 from mmseg.evaluation import IoUMetric
-from mmseg.models import EncoderDecoder, SegDataPreProcessor
+from mmseg.models import CrossEntropyLoss, EncoderDecoder, SegDataPreProcessor
 from torch.optim import AdamW
 
 from mae_bench.datasets.images_and_masks import ImagesAndMasks
 from mae_bench.datasets.loading import LoadImage
 from mae_bench.datasets.masks import LoadMask
 from mae_bench.models import FeaturePyramidAdapter, VisionTransformer
-from mae_bench.openmmlab.seg_heads import AuxiliaryFCNHead, PixelCrossEntropy, UPerNetHead
+from mae_bench.openmmlab.seg_heads import AuxiliaryFCNHead, UPerNetHead
 from mae_bench.training import LayerDecayConstructor, ResumableEpochLoop
 from mae_bench.training.hooks import DrawPredictions, ExportCheckpoint
 
@@ -96,7 +96,7 @@ model = dict(
         num_classes=11,
         norm_cfg=norm_cfg,
         align_corners=False,
-        loss_decode=dict(type=PixelCrossEntropy, loss_weight=1.0, class_weight=class_weight),
+        loss_decode=dict(type=CrossEntropyLoss, loss_weight=1.0, class_weight=class_weight),
     ),
     auxiliary_head=dict(
         type=AuxiliaryFCNHead,
@@ -109,7 +109,7 @@ model = dict(
         num_classes=11,
         norm_cfg=norm_cfg,
         align_corners=False,
-        loss_decode=dict(type=PixelCrossEntropy, loss_weight=0.4, class_weight=class_weight),
+        loss_decode=dict(type=CrossEntropyLoss, loss_weight=0.4, class_weight=class_weight),
     ),
     train_cfg={},
     test_cfg=dict(mode="slide", crop_size=(size, size), stride=(21, 21)),
