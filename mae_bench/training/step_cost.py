@@ -155,6 +155,8 @@ def step_cost(
         for module in model.modules():
             if isinstance(module, PCATarget):
                 module.known_fitted = True  # its basis, read once before the first step
+            if getattr(module, "class_weight", None) is not None:
+                module.class_weight = None  # of mmseg's loss, whose mean then depends on values
         optimizer = build_optimizer(cfg, model)
         memory = LiveMemory()
         for tensor in (*model.parameters(), *model.buffers()):
