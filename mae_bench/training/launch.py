@@ -1,12 +1,10 @@
 """From a checked config to a run: precision, sharding, and its work directory."""
 
-import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.hooks import EMAHook
 from mmengine.optim import AmpOptimWrapper
 from mmengine.runner import Runner
 
@@ -15,9 +13,9 @@ from ..config.neutral_keys import is_free
 from ..datasets.miniworld.world import check_contents
 from ..distributed import starts_first
 from ..files import read_json
-from ..registry import HOOKS
 from ..run_folder import RECORD_NAME, clear_remains
 from .bfloat16 import Bfloat16OptimWrapper
+from .hooks.ema import averaging_hooks
 from .resuming import RunIdentity
 from .runner import TrainRunner
 from .start import find_start
@@ -61,13 +59,11 @@ def use_fully_sharded(cfg: Config) -> None:
             "--fsdp cuts the weights among processes and there is one: start several with torchrun "
             "and --launcher pytorch, or with --launcher slurm, or leave --fsdp out"
         )
-    for hook in cfg.get("custom_hooks") or []:
-        kind = HOOKS.get(hook["type"]) if isinstance(hook["type"], str) else hook["type"]
-        if inspect.isclass(kind) and issubclass(kind, EMAHook):
-            raise ValueError(
-                f"--fsdp: {kind.__name__} in custom_hooks keeps a second model in one piece; leave "
-                "--fsdp out, or the hook"
-            )
+    for kind in averaging_hooks(cfg):
+        raise ValueError(
+            f"--fsdp: {kind.__name__} in custom_hooks keeps a second model in one piece; leave "
+            "--fsdp out, or the hook"
+        )
     cfg.fsdp = True
 
 

@@ -199,6 +199,7 @@ _VALUES = (
 
 
 def build_optimizer(cfg: Config, model: nn.Module) -> torch.optim.Optimizer:
+    """The config's optimizer over a model's parameters, by a loop over them."""
     options = ConfigDict(cfg.optim_wrapper)
     options.type = "OptimWrapper"
     for key in ("dtype", "loss_scale"):
@@ -222,6 +223,7 @@ def image_side(cfg: Config) -> tuple[int, int]:
 
 
 def training_loss(cfg: Config, model: BaseModel, images: Tensor) -> Tensor:
+    """Loss of images (B, 3, H, W) with annotations of zeros; for a detector what its heads give."""
     if hasattr(model, "roi_head"):
         return _detection_outputs(model, images)
     samples: Any = None

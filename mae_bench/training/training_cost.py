@@ -1,16 +1,13 @@
 """What a training will take: operations, memory, hours and disk, before it is started."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from mmengine.config import Config
-from mmengine.hooks import EMAHook
 
 from ..config.keys import BATCH_KEY
-from ..registry import HOOKS
 from .gpus import GIB, GPU, gpu_named
+from .hooks.ema import averaging_hooks
 from .step_batch import StepBatch, share_batch
 from .step_cost import StepCost, step_cost
 
@@ -112,9 +109,7 @@ class Estimate:
 
     @cached_property
     def _averages(self) -> int:
-        hooks: Sequence[Any] = self.cfg.get("custom_hooks") or []
-        kinds = [HOOKS.get(h["type"]) if isinstance(h["type"], str) else h["type"] for h in hooks]
-        return sum(issubclass(kind, EMAHook) for kind in kinds)
+        return len(averaging_hooks(self.cfg))
 
     @cached_property
     def largest_batch(self) -> int:

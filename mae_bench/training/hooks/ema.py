@@ -1,13 +1,22 @@
 """Moving average of the weights as the result of a run."""
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from mmengine.config import Config
 from mmengine.hooks import EMAHook
 from mmengine.runner import Runner
 
 from ...registry import HOOKS
+
+
+def averaging_hooks(cfg: Config) -> list[type[EMAHook]]:
+    """Classes of the config's hooks that keep an average of the weights, each a second model."""
+    named = [hook["type"] for hook in cfg.get("custom_hooks") or []]
+    kinds = [HOOKS.get(kind) if isinstance(kind, str) else kind for kind in named]
+    return [kind for kind in kinds if inspect.isclass(kind) and issubclass(kind, EMAHook)]
 
 
 @contextmanager
