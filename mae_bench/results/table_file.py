@@ -36,6 +36,7 @@ from .table import (
 
 SEED_KEY = "randomness.seed"  # of MMEngine's configs
 DATA_SETS = ("miniworld",)
+GIVEN_ONLY = "given_only"  # of a file with several tables
 MORE_ROWS = "more_rows"  # of a file that adds lines to the table of its base
 PRECISIONS = (None, "bfloat16", "float16")
 MOST_ENTRIES = 200_000  # of a file, with what its aliases stand for
@@ -52,13 +53,15 @@ _MERGED = ("overrides", "facts", "vars")  # of a cell: key by key
 class Suite:
     """Tables that are measured together; jobs that several need are run once.
 
-    `data` has what the file says of each table, with what it takes from others.
+    `data` has what the file says of each table, with what it takes from others. `given_only`: what
+    is measured are checkpoints of a user's own, beside the published rows.
     """
 
     file: str
     name: str
     tables: tuple[Table, ...]
     data: tuple[Mapping[str, Any], ...]
+    given_only: bool = False
 
     @property
     def data_set(self) -> str | None:
@@ -90,7 +93,9 @@ def load_suite(path: str | Path) -> Suite:
     shared: dict[str, Any] = {
         key: data[key] for key in ("starts", "tasks", "seeds", "data", "resources") if key in data
     }
-    reader.keys(data, "", {"name", "tables"}, {*shared})
+    reader.keys(data, "", {"name", "tables"}, {*shared, GIVEN_ONLY})
+    given_only = data.get(GIVEN_ONLY, False)
+    reader.check(isinstance(given_only, bool), GIVEN_ONLY, "must be true or false")
     reader.check(isinstance(data["tables"], list) and data["tables"], "tables", "must be a list")
     entries: list[tuple[Mapping[str, Any], Path]] = []
     for entry in data["tables"]:
@@ -102,7 +107,7 @@ def load_suite(path: str | Path) -> Suite:
         own = {"seeds", "resources"} & shared.keys()
         changes: dict[str, Any] = {key: shared[key] for key in own}
         entries.append(({**_with_base(file), **changes}, file))
-    return _suite(path, data["name"], entries)
+    return replace(_suite(path, data["name"], entries), given_only=given_only)
 
 
 def write_suite(suite: Suite, work_dir: str | Path) -> None:

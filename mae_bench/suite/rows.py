@@ -1,7 +1,8 @@
 """Checkpoints of a user's own as further lines of a table."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from glob import glob
 from pathlib import Path
 from typing import Any
@@ -62,10 +63,14 @@ def with_checkpoints(suite: Suite, checkpoints: Mapping[str, str]) -> Suite:
     """A suite with a further line in each table for each checkpoint.
 
     A name that is a start of a table, or a row with one of its own, gives it another file instead.
+    A suite that measures given checkpoints only has nothing to run for its other lines.
 
     Raises:
-        ValueError: a checkpoint fits no cell of any table, or a name is a row's or a column's.
+        ValueError: a checkpoint fits no cell of any table, or a name is a row's or a column's; or
+            none is given where the suite measures no others.
     """
+    if suite.given_only and not checkpoints:
+        raise ValueError(f"{suite.file}: measures files of your own: give --checkpoint NAME=FILE")
     for name, file in checkpoints.items():
         changed = [
             _with_checkpoint(table, data, name, file)
@@ -76,7 +81,19 @@ def with_checkpoints(suite: Suite, checkpoints: Mapping[str, str]) -> Suite:
         suite = suite.with_tables(
             [old if new is None else new for new, old in zip(changed, suite.data, strict=True)]
         )
-    return suite
+    if not suite.given_only:
+        return suite
+    given = {folder_name(name) for name in checkpoints}
+    return replace(suite, tables=tuple(_measuring(table, given) for table in suite.tables))
+
+
+def _measuring(table: Table, starts: Collection[str]) -> Table:
+    """A table whose cells of other starts are not measured."""
+    cells = {
+        place: cell if cell.start in starts else replace(cell, task=None, start=None)
+        for place, cell in table.cells.items()
+    }
+    return replace(table, cells=cells)
 
 
 def _with_checkpoint(

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mae_bench.results.table_file import load_suite
+from mae_bench.suite.plan import plan_jobs
 from mae_bench.suite.rows import parse_checkpoints, with_checkpoints
 
 SUITES = Path(__file__).parents[2] / "configs/suite"
@@ -94,3 +95,24 @@ def test_the_name_of_a_start_gives_it_another_file():
 def test_a_name_that_is_taken_is_refused():
     with pytest.raises(ValueError, match="has a line 'random' already"):
         with_checkpoints(load_suite(SUITES / "demo.yaml"), {"random": "x"})
+
+
+def test_one_checkpoint_through_all_tasks(tmp_path, monkeypatch):
+    monkeypatch.chdir(SUITES.parents[1])
+    full = load_suite(SUITES / "full.yaml")
+    with pytest.raises(ValueError, match="full.yaml: measures files of your own: give --check"):
+        with_checkpoints(full, {})
+    file = vit(tmp_path / "b.pth", 768, 12)
+    given = with_checkpoints(full, {"my MAE": file})
+    jobs = {job.name: job for job in plan_jobs(given, tmp_path / "work").jobs}
+    assert {name.rpartition("/")[2].partition(",")[0] for name in jobs} == {
+        *("frozen-base", "linear-base", "finetune-base", "robustness-base", "coco-base"),
+        *("ade20k-base", "inat2017", "inat2018", "inat2019", "places205", "places365"),
+    }
+    assert {name.split("/")[1] for name in jobs} == {"my_MAE"}
+    # the published rows stand beside it, and Table 13 tests what Table 3 has fine-tuned
+    assert given.tables[2].cell("MAE", "ViT-B").published == 83.6
+    assert jobs["seed0/my_MAE/robustness-base"].needs == ("seed0/my_MAE/finetune-base",)
+    # a start of the tables with another file is given, too
+    other = plan_jobs(with_checkpoints(full, {"mae-large": file}), tmp_path / "other").jobs
+    assert {job.initialisation for job in other} == {"mae-large"}
