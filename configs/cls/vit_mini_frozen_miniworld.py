@@ -15,6 +15,7 @@ from mae_bench.datasets.image_folders import ImageNet1K
 from mae_bench.datasets.loading import LoadImage
 from mae_bench.evaluation.frozen import KNN, FrozenLoop
 from mae_bench.models import VisionTransformer
+from mae_bench.training.hooks import ExportClassifier
 
 with read_base():
     from ..default_runtime import *
@@ -72,3 +73,5 @@ test_cfg = dict(
     cache="work_dirs/features",
     measures=[dict(type=KNN, neighbours=[10, 20, 100, 200], temperature=0.07)],
 )
+# Where linear heads are among the measures, the best one on the class token, for further tests.
+custom_hooks = [dict(type=ExportClassifier, data="MiniWorld")]

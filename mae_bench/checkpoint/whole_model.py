@@ -135,11 +135,7 @@ def export_model(model: nn.Module, path: str | Path, metadata: CheckpointMetadat
             ``save_checkpoint``.
     """
     inner: Any = unwrap(model)
-    tensors = {
-        name.removeprefix("backbone."): tensor
-        for name, tensor in inner.state_dict().items()
-        if not name.startswith("data_preprocessor.")
-    }
+    tensors = model_tensors(inner)
     # Its kernel may be larger, or be applied before others.
     patch_size = inner.backbone.patch_size
     if patch_size != metadata.patch_size:
@@ -151,6 +147,11 @@ def export_model(model: nn.Module, path: str | Path, metadata: CheckpointMetadat
     if "pos_embed" in tensors and optional(inner.backbone, "grid") is not None:
         position_grid(tensors["pos_embed"].shape[1], metadata, metadata.grid)
     save_checkpoint(path, tensors, metadata)
+
+
+def model_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Tensors of a model under the names that a file of ours has: a backbone's without prefix."""
+    return {name.removeprefix(BACKBONE): tensor for name, tensor in _state(model).items()}
 
 
 def _state(model: nn.Module) -> dict[str, Tensor]:

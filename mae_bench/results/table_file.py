@@ -314,9 +314,10 @@ class _Reader:
         for name, task in self.tasks.items():
             tested = self.tasks.get(task.test) if task.test else None
             self.check(
-                task.test in (None, "start") or (tested is not None and tested.test is None),
+                task.test in (None, "start")
+                or (tested is not None and tested.test in (None, "start")),
                 f"tasks.{name}.test",
-                f"names no task that trains a model: {task.test!r}",
+                f"names no task that leaves a model: {task.test!r}",
             )
         columns = self.named(data["columns"], "columns")
         rows = self.named(data["rows"], "rows")

@@ -21,6 +21,7 @@ from .conftest import ROOT, SHRINK
 
 PRETRAIN = ROOT / "configs/pretrain/mae_vit_mini_miniworld.py"
 FROZEN = ROOT / "configs/cls/vit_mini_frozen_miniworld.py"
+ROBUSTNESS = ROOT / "configs/cls/vit_mini_robustness_miniworld.py"
 FEW = "test_cfg.measures.0.neighbours=[1,5]"
 
 
@@ -180,6 +181,26 @@ def test_interrupted_extraction_goes_on_and_leaves_the_same(
     assert ended.code == 0 and sum(images_seen) in (8, 9)
     assert f"{shard.name}: " in ended.stdout + ended.stderr and "made anew" in ended.stdout
     assert read_record("w/record.json").metrics == whole.metrics
+
+
+@pytest.mark.parametrize(("output", "feature"), [("tokens", "class_token"), ("mean", "mean")])
+def test_the_linear_classifier_is_left_and_its_robustness_tested(
+    measure, run_tool, output, feature
+):
+    heads = "test_cfg.measures.1={'type':'mae_bench.LinearHeads','rates':[0.1,3.0],'batch':8}"
+    found = measure("frozen", None, heads, f"model.backbone.output={output}")
+    ended = run_tool(
+        *("test.py", ROBUSTNESS, "frozen/checkpoint.safetensors", "--work-dir", "robust"),
+        *("--cfg-options", f"model.backbone.output={feature}"),
+    )
+    assert ended.code == 0, ended.stderr
+    record = read_record("robust/record.json")
+    assert found.exported["sha256"] == record.checkpoint["sha256"]
+    assert record.checkpoint["metadata"]["method"] == "linear heads"
+    # another loop, reader and head, on the same images
+    top1 = found.metrics[f"linear/{feature}/top1"]
+    assert record.metrics["imagenet_val/top1"] == pytest.approx(top1) and top1 > 0
+    assert "imagenet_c/mean_error" in record.metrics
 
 
 @pytest.mark.slow

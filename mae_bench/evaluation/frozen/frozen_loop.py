@@ -60,7 +60,7 @@ class FrozenLoop(BaseLoop):
 
     They are in a cache: those of the same weights, model, pictures, crop and precision are taken
     from there. What an interrupted extraction has finished is kept. Several processes share the
-    extraction; the first one measures.
+    extraction; the first one measures. ``heads`` are the linear classifiers that measures trained.
 
     Args:
         runner: of MMEngine; its model is an image classifier without a head.
@@ -121,6 +121,7 @@ class FrozenLoop(BaseLoop):
             dataloader["batch_size"],
         )
         self.own = own
+        self.heads: dict[str, Tensor] = {}
         settings |= dict(
             dataset=ConcatDataset([train, val]), sampler=None, batch_sampler=self.batches
         )
@@ -179,6 +180,7 @@ class FrozenLoop(BaseLoop):
                     measured = measure(self._frozen_sets())
                 metrics |= measured.metrics
                 card |= measured.card
+                self.heads |= measured.heads
         runner.run_card |= card
         runner.call_hook("after_test_epoch", metrics=metrics)
         runner.call_hook("after_test")

@@ -131,6 +131,7 @@ class LinearHeads:
         """Train, choose and classify the validation images."""
         metrics: dict[str, float] = {}
         card: dict[str, float] = {}
+        heads: dict[str, Tensor] = {}
         labels = sets.train.labels.to(sets.device)
         chosen_on = held_out(len(labels), self.share, self.seed).to(sets.device)
         for name in sets.names(self.features):
@@ -153,4 +154,5 @@ class LinearHeads:
             metrics[f"linear/{name}/held_out_top1"] = scores[best]
             metrics[f"linear/{name}/best_on_val_top1"] = max(found)
             card[f"linear_{name}_rate"] = self.rates[best]
-        return Measured(metrics, card)
+            heads[name] = weights[best].cpu()
+        return Measured(metrics, card, heads)

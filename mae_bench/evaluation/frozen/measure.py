@@ -36,10 +36,14 @@ class FrozenSets:
 
 @dataclass(frozen=True)
 class Measured:
-    """Metrics of a measure, and what the run card says of how they came about."""
+    """Metrics of a measure, and what the run card says of how they came about.
+
+    `heads`: linear classifiers by feature, weights and bias (classes, D + 1), on the CPU.
+    """
 
     metrics: dict[str, float]
     card: dict[str, Any] = field(default_factory=dict)
+    heads: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Measure(Protocol):

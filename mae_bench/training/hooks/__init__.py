@@ -4,6 +4,7 @@ from .check_sets import CheckSets
 from .draw_predictions import DrawPredictions
 from .draw_reconstructions import DrawReconstructions
 from .ema import WeightAverage
+from .export_classifier import ExportClassifier
 from .non_finite import StopOnNonFiniteLoss
 from .pca_fit import FitPCATarget
 from .progress_file import ProgressFile
@@ -16,6 +17,7 @@ __all__ = [
     "DrawPredictions",
     "DrawReconstructions",
     "ExportCheckpoint",
+    "ExportClassifier",
     "FitPCATarget",
     "ProgressFile",
     "RunCard",

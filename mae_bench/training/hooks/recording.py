@@ -90,6 +90,38 @@ def describe_data(runner: Runner, data_counts: dict[str, int]) -> dict[str, dict
     }
 
 
+def metadata_of(runner: Runner, method: str, data: str, dataset: Any) -> CheckpointMetadata:
+    """What the checkpoint of a run says about itself.
+
+    Args:
+        runner: has a model with a backbone of our contract.
+        method: how it is trained here; what it was trained by before stands in front.
+        data: what it is trained on, in words.
+        dataset: that, for the names of its classes.
+
+    Raises:
+        ValueError: the config describes no checkpoint.
+    """
+    # what a fine-tuned model was pre-trained with decides which row of a table it belongs to
+    before = f"{runner.start.metadata['method']} + " if runner.start else ""
+    config = runner.cfg.model.backbone
+    preprocessor = runner.cfg.model.data_preprocessor
+    backbone = as_backbone(unwrap(runner.model).backbone)
+    architecture = {key: value for key, value in config.items() if key not in ("type", "init_cfg")}
+    return CheckpointMetadata(
+        # Of backbones that are not ours, classes among the arguments are kept by name.
+        architecture=json.loads(json.dumps(architecture, default=str)),
+        img_size=config.get("img_size") or optional(backbone, "img_size") or 224,
+        patch_size=backbone.patch_size,
+        mean=list(preprocessor.mean),
+        std=list(preprocessor.std),
+        channel_order=channel_order(runner.cfg),
+        method=before + method,
+        data=data,
+        classes=class_names(innermost(dataset)) or None,
+    )
+
+
 @HOOKS.register_module()
 class ExportCheckpoint(Hook):
     """Write the trained model as ``checkpoint.safetensors`` into the work directory.
@@ -118,26 +150,7 @@ class ExportCheckpoint(Hook):
         late = [n for n in sorted(self.kept_epochs) if not 1 <= n <= runner.max_epochs]
         if late:
             raise ValueError(f"kept_epochs {late} are not among the {runner.max_epochs} epochs")
-        # what a fine-tuned model was pre-trained with decides which row of a table it belongs to
-        before = f"{runner.start.metadata['method']} + " if runner.start else ""
-        config = runner.cfg.model.backbone
-        preprocessor = runner.cfg.model.data_preprocessor
-        backbone = as_backbone(unwrap(runner.model).backbone)
-        architecture = {
-            key: value for key, value in config.items() if key not in ("type", "init_cfg")
-        }
-        self.metadata = CheckpointMetadata(
-            # Of backbones that are not ours, classes among the arguments are kept by name.
-            architecture=json.loads(json.dumps(architecture, default=str)),
-            img_size=config.get("img_size") or optional(backbone, "img_size") or 224,
-            patch_size=backbone.patch_size,
-            mean=list(preprocessor.mean),
-            std=list(preprocessor.std),
-            channel_order=channel_order(runner.cfg),
-            method=before + self.method,
-            data=self.data,
-            classes=class_names(innermost(runner.train_dataloader.dataset)) or None,
-        )
+        self.metadata = metadata_of(runner, self.method, self.data, runner.train_dataloader.dataset)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """Leave in the training state what an export would say: every command reads it too."""
@@ -301,7 +314,8 @@ class WriteRecord(Hook):
             card["no_single_number"] = others
         if "train" in data_counts:
             card["trained_blocks"] = trained_blocks(backbone)
-        exported = exported_files(Path(runner.work_dir)) if "train" in data_counts else None
+        learned = data_counts.keys() & {"train", "frozen_train"}
+        exported = exported_files(Path(runner.work_dir)) if learned else None
         own_weights = getattr(unwrap(runner.model), "own_weights", None)
         labels = run_labels(
             runner.work_dir, cfg.filename, checkpoint["file"] if checkpoint else own_weights
