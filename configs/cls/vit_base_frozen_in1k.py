@@ -10,8 +10,7 @@ means.
 
 Reproduces no number of MAE, which has none of k-NN. Sources: k, temperature, crop and interpolation
 of both sets: DINO's evaluation code. Class token after the final norm: there too; the mean of the
-patch tokens, after the same norm, is ours, beside it. Not from there: mixed precision.
-UNKNOWN: features of published k-NN numbers of MAE.
+patch tokens, and both before that norm, stand beside it. Not from there: mixed precision.
 """
 
 from mmengine.config import read_base

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..checkpoint.integrity import BLANK, DIGEST_KEY, check_seal, seal
 from ..files import write_atomic
 
-FORMAT = 1  # goes up when the same key would mean other features
+FORMAT = 2  # goes up when the same key would mean other features
 METADATA_KEY = "mae_bench_features"
 LABELS = "labels"
 SHARD_SAMPLES = 4096  # 6 MB of a ViT-B's class token in float16; minutes of a CPU

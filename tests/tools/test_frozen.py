@@ -1,6 +1,7 @@
 """Frozen measures through the command, on a tiny MiniWorld."""
 
 import shutil
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,12 @@ def listed(split: str) -> tuple[torch.Tensor, list[int]]:
     return images, [int(label) for _, label in lines]
 
 
+def all_tokens(model: TimmViT, images: torch.Tensor, block: int) -> torch.Tensor:
+    """What a block of timm's ViT gives, class token first."""
+    ((patches, prefix),) = model.get_intermediate_layers(images, [block], return_prefix_tokens=True)
+    return torch.cat([prefix, patches], dim=1)
+
+
 def middle(file: Path) -> np.ndarray:
     """The 32 x 32 pixels in the middle of a picture."""
     pixels = np.array(Image.open(file))
@@ -88,7 +95,7 @@ def stored(name: str, cache: str = "work_dirs/features") -> dict[int, torch.Tens
 
 
 def test_knn_of_a_checkpoint_is_that_of_timm_and_sklearn(measure, checkpoint, images_seen):
-    record = measure("one", checkpoint)
+    record = measure("one", checkpoint, "test_cfg.blocks=[1]")
     assert record.checkpoint["file"] == checkpoint
     assert any("decoder." in key for key in record.checkpoint["report"]["dropped"])
     assert record.data_counts == {"frozen_train": 20, "test": 10}
@@ -103,9 +110,14 @@ def test_knn_of_a_checkpoint_is_that_of_timm_and_sklearn(measure, checkpoint, im
     model.load_state_dict(weights)
     (train, labels), (val, val_labels) = listed("train"), listed("val")
     with torch.no_grad():
-        tokens = [model.forward_features(images) for images in (train, val)]
-    for kind, rows in (("class_token", slice(0, 1)), ("mean", slice(1, None))):
-        expected = [part[:, rows].mean(dim=1) for part in tokens]
+        tokens = {"": [model.forward_features(images) for images in (train, val)]}
+        for suffix, block in (("_before_norm", 3), ("_block1", 1)):
+            tokens[suffix] = [all_tokens(model, images, block) for images in (train, val)]
+    rows_of = {"class_token": slice(0, 1), "mean": slice(1, None)}
+    assert len(record.metrics) == 2 * len(rows_of) * len(tokens)
+    for (pooling, rows), (suffix, parts) in product(rows_of.items(), tokens.items()):
+        kind = pooling + suffix
+        expected = [part[:, rows].mean(dim=1) for part in parts]
         found = stored(kind)
         torch.testing.assert_close(found[20], expected[0], rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(found[10], expected[1], rtol=1e-4, atol=1e-4)
@@ -117,7 +129,7 @@ def test_knn_of_a_checkpoint_is_that_of_timm_and_sklearn(measure, checkpoint, im
             assert record.metrics[f"knn/{kind}/top1_k{k}"] == pytest.approx(top1)
 
     images_seen.clear()
-    again = measure("two", checkpoint)
+    again = measure("two", checkpoint, "test_cfg.blocks=[1]")
     assert again.metrics == record.metrics and images_seen == []
 
 
@@ -131,6 +143,7 @@ def test_whatever_changes_the_features_extracts_them_anew(measure, checkpoint, i
     assert extracts("first")
     assert not extracts("batch", "test_dataloader.batch_size=3")
     assert extracts("precision", "test_cfg.precision=bfloat16")
+    assert extracts("blocks", "test_cfg.blocks=[0,2]")
     assert extracts("random", file=None)
     assert extracts("seed", "randomness.seed=1", file=None)
     assert not extracts("again", file=None)
@@ -258,6 +271,8 @@ def test_maps_and_too_many_neighbours_are_refused(run_tool):
     assert ended.code == 2 and "more than the 20 training images" in ended.stderr
     ended = run_tool("test.py", FROZEN, *end, "test_cfg.precision=float64")
     assert ended.code == 2 and "test_cfg.precision='float64' is not one of" in ended.stderr
+    ended = run_tool("test.py", FROZEN, *end, "test_cfg.blocks=[1,3]")
+    assert ended.code == 2 and "test_cfg.blocks=[3]: earlier blocks are those" in ended.stderr
     maps = ["model.backbone.output=maps", "model.backbone.out_indices=[3]"]
     ended = run_tool("test.py", FROZEN, *end, *maps)
     assert ended.code == 2 and "frozen features are of" in ended.stderr

@@ -1,6 +1,7 @@
 """Test loop that extracts the features of a frozen backbone once and measures on them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -15,42 +16,87 @@ from ...datasets.identity import data_identity, files_state
 from ...datasets.one_set import class_names, innermost
 from ...datasets.set_checks import check_sets
 from ...distributed import unwrap
+from ...models import VisionTransformer
 from ...registry import LOOPS, METRICS
 from ..feature_store import FeatureStore, Shard, ShardBatches, weights_digest
 from .measure import FrozenSets, Measure
 
 PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 CLASS_TOKEN, MEAN, TOKENS = "class_token", "mean", "tokens"
+BEFORE_NORM = "_before_norm"
 
 
-def image_features(backbone: Any, output: str, images: Tensor) -> dict[str, Tensor]:
+@contextmanager
+def block_outputs(backbone: Any, blocks: Sequence[int]) -> Iterator[dict[int, Tensor]]:
+    """Keep what blocks (0-based) give, all tokens (B, P + N, D), while the backbone runs."""
+    kept: dict[int, Tensor] = {}
+    hooks = [
+        backbone.blocks[i].register_forward_hook(
+            lambda module, inputs, output, i=i: kept.__setitem__(i, output)
+        )
+        for i in blocks
+    ]
+    try:
+        yield kept
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def pooled(tokens: Tensor, patches: int, class_token: bool, suffix: str = "") -> dict[str, Tensor]:
+    """The mean of the patch tokens and, where there is one, the class token, (B, D) each.
+
+    Raises:
+        ValueError: there are fewer tokens than patches.
+    """
+    prefix = tokens.shape[1] - patches
+    if prefix < 0:
+        raise ValueError(
+            f'{tokens.shape[1]} tokens are no patches: set model.backbone.output="mean"'
+        )
+    found = {MEAN + suffix: tokens[:, prefix:].float().mean(dim=1)}
+    return found | ({CLASS_TOKEN + suffix: tokens[:, 0]} if class_token else {})
+
+
+def image_features(
+    backbone: Any, output: str, images: Tensor, blocks: Sequence[int] = ()
+) -> dict[str, Tensor]:
     """Features (B, D) of normalised images, by name.
 
     Args:
         backbone: of our contract.
         output: what it gives: one pooled feature, which is called so; or ``"tokens"``, of which
-            come ``class_token``, where it has one, and ``mean``, that of the patch tokens. Both
-            are after the backbone's final norm.
+            come ``class_token``, where it has one, and ``mean``, that of the patch tokens, both
+            after the backbone's final norm. Of :class:`VisionTransformer` both come once more with
+            ``_before_norm``, as the last block gives them.
         images: (B, 3, H, W).
+        blocks: 0-based numbers of earlier blocks whose output is pooled too, with ``_block<i>``.
 
     Raises:
-        ValueError: it gives something else.
+        ValueError: it gives something else, or has no such blocks.
     """
-    last = backbone(images)[-1]
+    ours = output == TOKENS and isinstance(backbone, VisionTransformer)
+    last = len(backbone.blocks) - 1 if ours else -1
+    if absent := [i for i in blocks if not 0 <= i < last]:
+        raise ValueError(
+            f"test_cfg.blocks={absent}: earlier blocks are those of VisionTransformer with output="
+            f'"{TOKENS}"' + (f", 0 to {last - 1}" if ours else "")
+        )
+    with block_outputs(backbone, [*blocks, last] if ours else []) as kept:
+        features = backbone(images)[-1]
     if output != TOKENS:
-        if last.ndim != 2:
+        if features.ndim != 2:
             raise ValueError(
-                f"model.backbone.output={output!r} gives {tuple(last.shape)}: frozen features are "
-                f'of "{TOKENS}", "{CLASS_TOKEN}" or "{MEAN}"'
+                f"model.backbone.output={output!r} gives {tuple(features.shape)}: frozen features "
+                f'are of "{TOKENS}", "{CLASS_TOKEN}" or "{MEAN}"'
             )
-        return {output: last}
+        return {output: features}
     side = backbone.patch_size
-    prefix = last.shape[1] - (images.shape[2] // side) * (images.shape[3] // side)
-    if prefix < 0:
-        raise ValueError(f'{last.shape[1]} tokens are no patches: set model.backbone.output="mean"')
-    found = {MEAN: last[:, prefix:].float().mean(dim=1)}
-    if any(name.split(".")[-1] == "cls_token" for name, _ in backbone.named_parameters()):
-        found[CLASS_TOKEN] = last[:, 0]
+    patches = (images.shape[2] // side) * (images.shape[3] // side)
+    first = any(name.split(".")[-1] == "cls_token" for name, _ in backbone.named_parameters())
+    found = pooled(features, patches, first)
+    for i, tokens in kept.items():
+        found |= pooled(tokens, patches, first, BEFORE_NORM if i == last else f"_block{i}")
     return found
 
 
@@ -72,6 +118,7 @@ class FrozenLoop(BaseLoop):
         precision: ``"float32"``, or mixed precision ``"float16"`` or ``"bfloat16"`` of which
             features are kept in float16.
         cache: folder of the features of all runs.
+        blocks: earlier blocks (0-based) of which features are taken besides the last.
 
     Raises:
         ValueError: an unknown precision, sets that do not fit each other, or features that are not
@@ -87,6 +134,7 @@ class FrozenLoop(BaseLoop):
         measures: Sequence[Mapping[str, Any]] = (),
         precision: str = "float32",
         cache: str = "work_dirs/features",
+        blocks: Sequence[int] = (),
     ) -> None:
         self._runner = runner
         if precision not in PRECISIONS:
@@ -100,6 +148,7 @@ class FrozenLoop(BaseLoop):
         self.dtype = torch.float16 if self.mixed else torch.float32
         self.model: Any = unwrap(runner.model)
         self.output = runner.cfg.model.backbone.get("output", "maps")
+        self.blocks = sorted(blocks)
         self.measures: list[Measure] = [METRICS.build(dict(measure)) for measure in measures]
         configs = {"train": train_dataset, "val": dataloader["dataset"]}
         self.sets = {name: DATASETS.build(dict(config)) for name, config in configs.items()}
@@ -139,6 +188,7 @@ class FrozenLoop(BaseLoop):
             "files": files_state(dataset),
             "pipeline": config.get("pipeline"),
             "precision": self.precision,
+            "blocks": self.blocks,
             "torch": torch.__version__,
         }
 
@@ -213,7 +263,7 @@ class FrozenLoop(BaseLoop):
     def _features(self, images: Tensor) -> dict[str, Tensor]:
         precision = PRECISIONS[self.precision]
         with torch.autocast(images.device.type, precision, enabled=self.mixed):
-            return image_features(self.model.backbone, self.output, images)
+            return image_features(self.model.backbone, self.output, images, self.blocks)
 
     def _check_finite(self, name: str, shard: Shard, features: Mapping[str, Tensor]) -> None:
         for kind, tensor in features.items():
