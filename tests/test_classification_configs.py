@@ -132,6 +132,22 @@ def test_table_10(size, kind, optimizer):
     assert parameters / 1e6 == pytest.approx(MODEL[size][3], rel=0.01)
 
 
+@pytest.mark.parametrize("size", ["base", "large"])
+def test_attentive_probing(size):
+    """The logs of Psomas et al. 2026 have the batch, the base rate and the trained parameters."""
+    cfg = load_recipe("cls/vit_base_attentive_in1k", {"model.backbone.arch": size})
+    assert cfg.train_cfg.max_epochs == 90 and cfg.param_scheduler[0].warmup == 10
+    assert cfg.total_batch_size == 4096 and peak(cfg, 4096) == pytest.approx(1.6)
+    model = build(cfg)
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert trained == {"base": 1_383_400, "large": 2_106_344}[size]
+    wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
+    assert type(wrapper.optimizer).__name__ == "LARS"
+    assert {(g["weight_decay"], g["momentum"]) for g in wrapper.optimizer.param_groups} == {
+        (0, 0.9)
+    }
+
+
 @pytest.mark.parametrize("size", TABLE_11)
 def test_table_11(size):
     cfg = load(f"vit_{size}_scratch_in1k")

@@ -120,6 +120,8 @@ class VisionTransformer(BaseModule):
         out_indices: blocks (0-based) whose outputs are the maps, in this order; only for
             ``"maps"``. A block may occur several times: all levels from the last one, as in
             ViTDet, are its number repeated.
+        norm_maps: the maps are taken after the final ``norm``, as in DINOv2's linear segmentation;
+            only for ``"maps"``.
         class_token: whether a class token is used.
         register_tokens: how many tokens without a position there are besides, as in DINOv2 with
             registers; not with windows or relative positions.
@@ -166,6 +168,7 @@ class VisionTransformer(BaseModule):
         in_channels: int = 3,
         output: str = "maps",
         out_indices: Sequence[int] = (),
+        norm_maps: bool = False,
         class_token: bool = True,
         register_tokens: int = 0,
         drop_path_rate: float = 0.0,
@@ -188,6 +191,7 @@ class VisionTransformer(BaseModule):
         self.num_heads = num_heads
         self.output = output
         self.out_indices = tuple(out_indices)
+        self.norm_maps = norm_maps
         self._check_options(output, depth, class_token, rel_pos_bias, window_size, global_blocks)
         if register_tokens and (window_size is not None or rel_pos_bias):
             raise ValueError("register_tokens have no place in windows or relative positions")
@@ -230,7 +234,7 @@ class VisionTransformer(BaseModule):
 
         self.norm: nn.Module = nn.Identity()
         self.fc_norm: nn.Module = nn.Identity()
-        if output in ("class_token", "tokens"):
+        if output in ("class_token", "tokens") or norm_maps:
             self.norm = nn.LayerNorm(self.embed_dim, eps=LAYER_NORM_EPS)
         elif output == "mean":
             self.fc_norm = nn.LayerNorm(self.embed_dim, eps=LAYER_NORM_EPS)
@@ -268,6 +272,8 @@ class VisionTransformer(BaseModule):
             raise ValueError(f"output={output!r} is not one of {', '.join(OUTPUTS)}")
         if (output == "maps") != bool(self.out_indices):
             raise ValueError('out_indices belongs to output="maps", and is needed there')
+        if self.norm_maps and output != "maps":
+            raise ValueError('norm_maps belongs to output="maps"')
         if any(not 0 <= i < depth for i in self.out_indices):
             raise ValueError(f"out_indices={self.out_indices} must lie in 0..{depth - 1}")
         if output == "class_token" and not class_token:
@@ -407,7 +413,7 @@ class VisionTransformer(BaseModule):
             for i, block in enumerate(self.blocks[: last + 1]):
                 x = block(x, grid, bias if block.window_size is None else window_bias)
                 if i in self.out_indices:
-                    patches = x[:, self.num_prefix_tokens :]
+                    patches = self.norm(x)[:, self.num_prefix_tokens :]  # none without norm_maps
                     maps[i] = patches.transpose(1, 2).reshape(*x.shape[::2], *grid).contiguous()
             if self.output == "maps":
                 return tuple(maps[i] for i in self.out_indices)

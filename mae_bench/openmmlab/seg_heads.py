@@ -1,4 +1,4 @@
-"""Heads and loss of mmseg that do not wait for the device.
+"""Heads and loss of mmseg that do not wait for the device, and a linear head.
 
 mmseg picks out the pixels that count, for the accuracy it logs and for the mean of its loss, and
 the device has to say how many they are before the next operation can start. The classes here
@@ -8,6 +8,7 @@ multiply by a mask.
 from typing import Any
 
 import torch
+from mmcv.cnn import build_norm_layer
 from mmseg.models import CrossEntropyLoss, FCNHead, UPerHead
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.utils import resize
@@ -82,3 +83,30 @@ class UPerNetHead(_AccuracyOnDevice, UPerHead):
 @MODELS.register_module()
 class AuxiliaryFCNHead(_AccuracyOnDevice, FCNHead):
     """mmseg's ``FCNHead``."""
+
+
+@MODELS.register_module()
+class LinearSegmentationHead(_AccuracyOnDevice):
+    """BatchNorm of the patches, then a 1 x 1 convolution to the classes.
+
+    Args:
+        in_channels: width of the backbone.
+        norm_cfg: of the BatchNorm.
+        kwargs: others of mmseg's ``BaseDecodeHead``.
+
+    Source: DINOv2 (Oquab et al. 2023), Section 7.4 and its configs for ADE20K.
+    """
+
+    def __init__(self, in_channels: int, norm_cfg: dict[str, Any], **kwargs: Any) -> None:
+        super().__init__(
+            in_channels=in_channels,
+            channels=in_channels,
+            dropout_ratio=0.0,
+            norm_cfg=norm_cfg,
+            **kwargs,
+        )
+        self.norm = build_norm_layer(norm_cfg, in_channels)[1]
+
+    def forward(self, inputs: list[Tensor]) -> Tensor:
+        """Maps, of which ``in_index`` counts, (B, D, h, w) -> scores (B, classes, h, w)."""
+        return self.cls_seg(self.norm(self._transform_inputs(inputs)))

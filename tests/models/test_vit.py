@@ -113,6 +113,16 @@ def test_maps_agree_with_timm_intermediates(
         assert relative_error(ours_map, peer_map) < TOLERANCE
 
 
+def test_maps_after_the_norm_agree_with_timm(randomise, relative_error):
+    peer = randomise(timm_peer((64, 64), 16))
+    ours = VisionTransformer(TINY, 64, 16, out_indices=(1, 3), norm_maps=True).eval()
+    ours.load_state_dict(peer.state_dict(), strict=True)
+    images = noise(2, 3, 64, 64)
+    expected = peer.get_intermediate_layers(images, [1, 3], reshape=True, norm=True)
+    for ours_map, peer_map in zip(ours(images), expected, strict=True):
+        assert relative_error(ours_map, peer_map) < TOLERANCE
+
+
 @pytest.mark.parametrize("img_size", [(96, 64), (32, 48), (48, 128)])
 def test_another_input_size_agrees_with_timm(img_size, randomise, relative_error):
     ours = randomise(VisionTransformer(TINY, 64, output="tokens")).eval()
@@ -401,6 +411,7 @@ def test_layer_ids(name, layer):
         (dict(output="logits"), "output='logits' is not one of maps, class_token, mean, tokens"),
         (dict(out_indices=()), 'out_indices belongs to output="maps", and is needed'),
         (dict(output="mean", out_indices=(1,)), 'out_indices belongs to output="maps"'),
+        (dict(output="mean", out_indices=(), norm_maps=True), "norm_maps belongs to"),
         (dict(out_indices=(1, 4)), r"out_indices=\(1, 4\) must lie in 0..3"),
         (dict(out_indices=(-1,)), r"out_indices=\(-1,\) must lie in 0..3"),
         (

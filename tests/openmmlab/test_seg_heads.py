@@ -6,7 +6,12 @@ from mmengine.structures import PixelData
 from mmseg.models import CrossEntropyLoss, FCNHead, UPerHead
 from mmseg.structures import SegDataSample
 
-from mae_bench.openmmlab.seg_heads import AuxiliaryFCNHead, PixelCrossEntropy, UPerNetHead
+from mae_bench.openmmlab.seg_heads import (
+    AuxiliaryFCNHead,
+    LinearSegmentationHead,
+    PixelCrossEntropy,
+    UPerNetHead,
+)
 
 CLASSES, IGNORED = 5, 255
 
@@ -82,3 +87,18 @@ def test_a_head_logs_what_that_of_mmseg_logs(ours, theirs, share_ignored, sample
     assert found.keys() == wanted.keys()
     for name, value in wanted.items():
         torch.testing.assert_close(found[name], value.squeeze(), msg=name)
+
+
+def test_the_linear_head_is_batch_norm_and_one_layer():
+    torch.manual_seed(0)
+    head = LinearSegmentationHead(
+        6, dict(type="BN"), num_classes=CLASSES, in_index=0, align_corners=False
+    ).train()
+    head.init_weights()
+    maps = 3 * torch.randn(2, 6, 4, 5) + 1
+    patches = maps.permute(0, 2, 3, 1).reshape(-1, 6)
+    mean, var = patches.mean(0), patches.var(0, unbiased=False)
+    standardised = (patches - mean) / torch.sqrt(var + 1e-5)
+    expected = standardised @ head.conv_seg.weight[:, :, 0, 0].T + head.conv_seg.bias
+    found = head([maps]).permute(0, 2, 3, 1).reshape(-1, CLASSES)
+    torch.testing.assert_close(found, expected)
