@@ -18,6 +18,7 @@ def _child(parent: Registry, *locations: str) -> Registry:
 MODELS = _child(
     mmengine_registry.MODELS,
     "mae_bench.models",
+    "mae_bench.openmmlab.attentive_probe",
     "mae_bench.openmmlab.cascade",
     "mae_bench.openmmlab.classifiers",
     "mae_bench.openmmlab.host_backbone",

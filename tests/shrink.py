@@ -11,7 +11,7 @@ SIDE, PATCH, WIDTH = 32, 4, 16
 # window, iterations.
 SMALLER = {224: SIDE, 256: SIDE + 4, 448: SIDE, 512: SIDE, 518: SIDE, 1024: SIDE}
 SMALLER |= {2048: 2 * SIDE, 2072: 2 * SIDE, 341: 21, 345: 21, 640: 40, 768: 48, 896: 56}
-SMALLER |= {160000: 4, 126312: 4, 16000: 2, 4000: 2, 1500: 2}
+SMALLER |= {160000: 4, 126312: 4, 40000: 4, 16000: 2, 4000: 2, 1500: 2}
 SMALLER_KEYS: dict[str, Any] = {
     "arch": dict(embed_dim=WIDTH, depth=2, num_heads=2),
     "patch_size": PATCH,
@@ -20,6 +20,7 @@ SMALLER_KEYS: dict[str, Any] = {
     "num_heads": 2,
     "coefficients": 5,
     "images": 4,
+    "queries": 4,
     "hidden": 4,
     "batch_size": 2,
     "num_workers": 0,

@@ -8,9 +8,11 @@ weights are random. ViT-L: `--cfg-options model.backbone.arch=large`, ViT-H:
 with `model.backbone.output=mean` where it is no plain ViT. docs/frozen.md says what each number
 means.
 
-Reproduces no number of MAE, which has none of k-NN. Sources: k, temperature, crop and interpolation
-of both sets: DINO's evaluation code. Class token after the final norm: there too; the mean of the
-patch tokens, and both before that norm, stand beside it. Not from there: mixed precision.
+Reproduces the k-NN columns of configs/suite/probing.yaml. Sources: k, temperature, crop and
+interpolation of both sets: DINO's evaluation code. Class token after the final norm: there too; the
+mean of the patch tokens, and both before that norm, stand beside it. Not from there: mixed
+precision.
+UNKNOWN: the precision of the features behind those columns.
 """
 
 from mmengine.config import read_base

@@ -13,6 +13,7 @@ from mmengine.registry import MODELS
 
 from mae_bench.checkpoint.transfer import load_backbone
 from mae_bench.config.load import load_config
+from mae_bench.evaluation.frozen import FrozenLoop
 from mae_bench.models import SIZES, VisionTransformer
 from mae_bench.results.claim import config_differences, recipe_of
 from mae_bench.results.measured import measure
@@ -133,9 +134,11 @@ def runs_of(cell: Cell, label: str = "") -> dict[str, Record]:
             count = cell.facts.evaluated[0] if cell.facts.evaluated else SOME
             key = group if group.startswith("imagenet_") else "test"
             cfg = recipe(task.config, overrides)
-            found["test"] = replace(
-                BASE, checkpoint=origin, data_counts={key: count}, model=model_of(cfg)
-            )
+            counts, model = {key: count}, model_of(cfg)
+            if cfg.test_cfg.type is FrozenLoop:  # learns from the training set, without a head
+                counts["frozen_train"] = cell.facts.train[0]
+                model["classes"] = cell.facts.classes
+            found["test"] = replace(BASE, checkpoint=origin, data_counts=counts, model=model)
     last = list(found)[-1]
     device = cell.facts.device or "cpu"
     claim = {"table": cell.table, "row": cell.row, "column": cell.column}
@@ -242,13 +245,15 @@ def changes(cell: Cell):
                 "iterations": card["iterations"] / 2,
             }
             yield "batch", changed(cell, kind, run_card=larger), False
-        if facts.train:
-            count = run.data_counts["train"]
-            for share, excluded in ((0.995, False), (0.5, True)):
-                counts = {**run.data_counts, "train": int(count * share)}
-                yield f"train x {share}", changed(cell, kind, data_counts=counts), excluded
+    learned, name = (run, "train") if run is not None else (final, "frozen_train")
+    if facts.train and name in learned.data_counts:
+        count = learned.data_counts[name]
+        of = kind if run is not None else last
+        for share, excluded in ((0.995, False), (0.5, True)):
+            counts = {**learned.data_counts, name: int(count * share)}
+            yield f"train x {share}", changed(cell, of, data_counts=counts), excluded
     if facts.evaluated:
-        own = {k: v for k, v in final.data_counts.items() if k != "train"}
+        own = {k: v for k, v in final.data_counts.items() if not k.endswith("train")}
         (key,) = own
         for share, excluded in ((0.997, False), (0.5, True)):
             counts = {**final.data_counts, key: int(own[key] * share)}

@@ -99,6 +99,7 @@ def test_knn_of_a_checkpoint_is_that_of_timm_and_sklearn(measure, checkpoint, im
     assert record.checkpoint["file"] == checkpoint
     assert any("decoder." in key for key in record.checkpoint["report"]["dropped"])
     assert record.data_counts == {"frozen_train": 20, "test": 10}
+    assert record.model["classes"] == 10
     assert record.run_card["precision"] == "float32"
     assert {one.stem for one in Path("work_dirs/features").iterdir()} == {
         record.run_card["train_features"],

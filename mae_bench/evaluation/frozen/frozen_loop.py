@@ -156,6 +156,7 @@ class FrozenLoop(BaseLoop):
         check_sets(runner.cfg, {"train_dataloader": train, "test_dataloader": val}).refuse()
         self.data = {"frozen_train": data_identity(train), "test": data_identity(val)}
         self.data_counts = {name: one["samples"] for name, one in self.data.items()}
+        self.classes = len(class_names(innermost(train)))
         weights = weights_digest(self.model.backbone)
         self.stores = {
             name: FeatureStore(cache, self._deciding(weights, name, config), len(self.sets[name]))
@@ -237,9 +238,8 @@ class FrozenLoop(BaseLoop):
         return metrics
 
     def _frozen_sets(self) -> FrozenSets:
-        classes = len(class_names(innermost(self.sets["train"])))
         device = next(self.model.parameters()).device
-        return FrozenSets(self.stores["train"], self.stores["val"], classes, device)
+        return FrozenSets(self.stores["train"], self.stores["val"], self.classes, device)
 
     def _extract(self) -> None:
         batches = enumerate(self.dataloader)

@@ -277,7 +277,9 @@ class WriteRecord(Hook):
         # a loop over several sets counts and identifies them one by one
         counts = getattr(runner.test_loop, "data_counts", None)
         counts = counts or {"test": len(runner.test_dataloader.dataset)}
-        self.write(runner, counts, getattr(runner.test_loop, "data", {}))
+        # ... and one on frozen features, whose model has no head, says what it tells apart
+        classes = getattr(runner.test_loop, "classes", None)
+        self.write(runner, counts, getattr(runner.test_loop, "data", {}), classes)
 
     def after_train(self, runner: Runner) -> None:
         """Write the record of a training run."""
@@ -297,12 +299,14 @@ class WriteRecord(Hook):
         runner: Runner,
         data_counts: dict[str, int],
         sets: Mapping[str, dict[str, Any]] | None = None,
+        classes: int | None = None,
     ) -> None:
         """Collect the record's fields and write it where ``cfg.record_file`` says.
 
         Args:
             data_counts: images of each split or set.
             sets: what identifies the data of sets that are no split.
+            classes: how many are told apart, where the model has no head that says it.
         """
         cfg = runner.cfg
         backbone = getattr(unwrap(runner.model), "backbone", None)
@@ -326,6 +330,9 @@ class WriteRecord(Hook):
             for split in data
             if (words := changed_since(getattr(runner, f"{split}_dataloader").dataset))
         ]
+        model = describe_model(unwrap(runner.model), cfg.model)
+        if model is not None and classes is not None:
+            model["classes"] = classes
         record = Record(
             task=labels.task,
             initialisation=labels.initialisation,
@@ -345,7 +352,7 @@ class WriteRecord(Hook):
             duration_seconds=self.seconds(),
             peak_memory_mib=peak_memory_mib(),
             cells=labels.cells or [dict(entry) for entry in cfg.get("cells") or []],
-            model=describe_model(unwrap(runner.model), cfg.model),
+            model=model,
             data={**data, **(sets or {})},
             exported=exported,
             status="failed" if changed else "completed",
