@@ -24,7 +24,7 @@ VISION ?= $(call installed,torchvision)
 FAST_TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo mini data pages test test-slow faults test-torch test-python lint clean
+.PHONY: help env demo mini data pages docs test test-slow faults test-torch test-python lint clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -58,6 +58,9 @@ mini: env ## the mini suite
 
 pages: env ## write the pages of the published tables anew
 	$(BIN)/python -m mae_bench.results.table_page docs/tables
+
+docs: env ## build the documentation site: build/site/index.html
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 data: env ## write the small built-in data to data/miniworld
 	$(BIN)/python tools/make_miniworld.py data/miniworld

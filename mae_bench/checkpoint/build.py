@@ -31,7 +31,8 @@ def build_backbone(
             and the like, ``hf-hub:OWNER/NAME`` or ``timm:NAME``.
         output: what it returns for images (B, 3, H, W), as a tuple, see ``VisionTransformer``;
             ``"maps"`` is that of the last block unless ``out_indices`` says more.
-        key, prefix: of :func:`read_checkpoint`.
+        key: entry of the file to take, dots between levels.
+        prefix: take names with this prefix, without it.
         num_heads: where the file does not show it.
         **changes: other arguments of ``VisionTransformer`` than the file's, such as ``img_size``
             or ``out_indices``.
