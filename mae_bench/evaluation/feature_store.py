@@ -105,6 +105,33 @@ class FeatureStore:
         return self.load(LABELS)
 
 
+@dataclass(frozen=True)
+class FeatureTensors:
+    """Features (N, D) of N images by name, with their labels (N,): a :class:`FeatureStore` that is
+    in memory."""
+
+    features: Mapping[str, Tensor]
+    labels: Tensor
+
+    @property
+    def samples(self) -> int:
+        """Images."""
+        return len(self.labels)
+
+    @property
+    def names(self) -> list[str]:
+        """Features that there are."""
+        return sorted(self.features)
+
+    def chunks(self, name: str) -> Iterator[Tensor]:
+        """One of the features, in one piece."""
+        yield self.features[name]
+
+    def load(self, name: str) -> Tensor:
+        """One of the features, (N, D)."""
+        return self.features[name]
+
+
 class ShardBatches:
     """Batches of the samples of some shards, in order; none has samples of two shards.
 

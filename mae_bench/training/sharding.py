@@ -19,7 +19,8 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
 
-def _is_sharded(value: Any) -> bool:
+def is_sharded(value: Any) -> bool:
+    """Whether a tensor is one process's piece of a whole."""
     return isinstance(value, DTensor)
 
 
@@ -31,7 +32,7 @@ def _gather(tensor: DTensor) -> Tensor:
 
 def _shard_like(tensor: Tensor, parameter: Any) -> Tensor:
     """This process's piece of a whole tensor, cut as the parameter is."""
-    if not _is_sharded(parameter) or _is_sharded(tensor) or tensor.shape != parameter.shape:
+    if not is_sharded(parameter) or is_sharded(tensor) or tensor.shape != parameter.shape:
         return tensor
     # No data of other processes: each has read the same file.
     return distribute_tensor(
@@ -68,7 +69,7 @@ def _gather_model(
     module: nn.Module, state: dict[str, Any], prefix: str, metadata: dict[str, Any]
 ) -> None:
     for name, value in state.items():
-        if _is_sharded(value):
+        if is_sharded(value):
             state[name] = _gather(value)
 
 
@@ -85,7 +86,7 @@ def keep_states_whole(optimizer: Optimizer) -> None:
 
 
 def _gather_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:
-    return apply_to(state, _is_sharded, _gather)
+    return apply_to(state, is_sharded, _gather)
 
 
 def _shard_loaded_optimizer(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from timm.models.vision_transformer import VisionTransformer as TimmViT
 from mae_bench.evaluation import feature_store
 from mae_bench.evaluation.frozen import FrozenLoop
 from mae_bench.models import VisionTransformer
+from mae_bench.results.curves import read_scalars
 from mae_bench.results.record import Record, read_record
 
 from .conftest import ROOT, SHRINK
@@ -277,3 +278,47 @@ def test_maps_and_too_many_neighbours_are_refused(run_tool):
     maps = ["model.backbone.output=maps", "model.backbone.out_indices=[3]"]
     ended = run_tool("test.py", FROZEN, *end, *maps)
     assert ended.code == 2 and "frozen features are of" in ended.stderr
+
+
+def test_measures_while_pre_training_are_those_of_the_result(measure, run_tool):
+    """At the end the hook has what the command finds, and the training is the same without it."""
+    options = [option for option in SHRINK if not option.startswith("val_")]
+    hook = [
+        "default_hooks.frozen.type=mae_bench.MeasureFrozen",
+        f"default_hooks.frozen.config={FROZEN}",
+        "default_hooks.frozen.interval=1",
+        "default_hooks.frozen.overrides={'test_cfg.measures.0.neighbours':[1,5]}",
+    ]
+    for name, added in (("with", hook), ("without", [])):
+        ended = run_tool(
+            "train.py", PRETRAIN, "--work-dir", name, "--cfg-options", *options, *added
+        )
+        assert ended.code == 0, ended.stderr
+        assert ("of the time so far" in ended.stdout) == (name == "with")
+    weights, plain = (load_file(f"{name}/checkpoint.safetensors") for name in ("with", "without"))
+    assert all(torch.equal(weights[key], plain[key]) for key in plain)
+    curves = read_scalars("with").metrics
+    for key, value in measure("after", "with/checkpoint.safetensors").metrics.items():
+        (*_, last) = curves[key].xy()[1]
+        assert last == pytest.approx(value), key
+
+
+def test_few_images_of_each_class_while_pre_training(run_tool):
+    options = [option for option in SHRINK if not option.startswith("val_")]
+    hook = [
+        "default_hooks.frozen.type=mae_bench.MeasureFrozen",
+        f"default_hooks.frozen.config={FROZEN}",
+        "default_hooks.frozen.interval=1",
+        "default_hooks.frozen.images_per_class=1",
+    ]
+
+    def refused(name: str, *added: str) -> str:
+        ended = run_tool(
+            "train.py", PRETRAIN, "--work-dir", name, "--cfg-options", *options, *hook, *added
+        )
+        assert ended.code == 2 and "Epoch(train)" not in ended.stdout
+        return ended.stderr
+
+    error = refused("input", "model.data_preprocessor.std=[58.0,57.0,57.0]")
+    assert "model.data_preprocessor.std is not that of this run" in error
+    assert "more than the 10 training images" in refused("k")  # the recipe's k of 200

@@ -7,15 +7,15 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ..feature_store import FeatureStore
+from ..feature_store import FeatureStore, FeatureTensors
 
 
 @dataclass(frozen=True)
 class FrozenSets:
     """Features of the training and the validation images, and how many classes there are."""
 
-    train: FeatureStore
-    val: FeatureStore
+    train: FeatureStore | FeatureTensors
+    val: FeatureStore | FeatureTensors
     classes: int
     device: torch.device
 

@@ -5,6 +5,7 @@ from .draw_predictions import DrawPredictions
 from .draw_reconstructions import DrawReconstructions
 from .ema import WeightAverage
 from .export_classifier import ExportClassifier
+from .frozen_measures import MeasureFrozen
 from .non_finite import StopOnNonFiniteLoss
 from .pca_fit import FitPCATarget
 from .progress_file import ProgressFile
@@ -19,6 +20,7 @@ __all__ = [
     "ExportCheckpoint",
     "ExportClassifier",
     "FitPCATarget",
+    "MeasureFrozen",
     "ProgressFile",
     "RunCard",
     "SaveCheckpoint",
