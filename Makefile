@@ -51,7 +51,7 @@ $(STAMP): pyproject.toml $(CONSTRAINTS) $(AGAIN)
 again:
 
 demo: env ## the main job end to end on the small built-in data
-	$(BIN)/python tools/run_suite.py configs/suite/demo.yaml --work-dir work_dirs/demo
+	$(BIN)/python tools/demo.py
 
 mini: env ## the mini suite
 	$(BIN)/python tools/run_suite.py configs/suite/mini.yaml --work-dir work_dirs/mini

@@ -1,20 +1,25 @@
 """The wheel alone: recipes, suites and commands from an empty folder, with no checkout around."""
 
+import json
 import os
 import subprocess
 import sys
+import sysconfig
 import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
+FINETUNE = "configs/cls/vit_mini_finetune_miniworld.py"
 ROBUSTNESS = "configs/cls/vit_mini_robustness_miniworld.py"
-SHRINK = [
-    "param_scheduler=[]",
-    "train_dataloader.dataset.indices=8",
-    "train_dataloader.batch_size=4",
-]
+SHRINK = {
+    "param_scheduler": [],
+    "train_cfg.max_epochs": 1,
+    "train_dataloader.dataset.indices": 8,
+    "train_dataloader.batch_size": 4,
+}
 
 
 def build_wheel(source: Path, folder: Path) -> Path:
@@ -62,32 +67,63 @@ def test_what_the_wheel_holds(wheel):
     assert "mae_bench/py.typed" in names
 
 
+@pytest.fixture(scope="module")
+def command(wheel, tmp_path_factory) -> Path:
+    """``mae-bench`` of an environment with this wheel; what it needs is taken from this one."""
+    environment = tmp_path_factory.mktemp("environment")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
+    own = Path(sysconfig.get_path("purelib", vars={"base": str(environment)}))
+    # a folder named so is only searched: an editable install in it is not seen
+    (own / "rest.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    pip = [sys.executable, "-m", "pip", "--python", environment]
+    subprocess.run([*pip, "install", "-q", "--no-deps", wheel], check=True)
+    return environment / "bin" / "mae-bench"
+
+
 @pytest.mark.slow
-def test_the_wheel_from_an_empty_folder(wheel, tmp_path):
-    site, work = tmp_path / "site", tmp_path / "work"
-    zipfile.ZipFile(wheel).extractall(site)
-    work.mkdir()
-    (work / "own.py").write_text(
+def test_the_wheel_from_an_empty_folder(command, tmp_path):
+    (tmp_path / "own.py").write_text(
         "from mmengine.config import read_base\n"
         "with read_base():\n"
         "    from mae_bench.configs.cls.vit_mini_finetune_miniworld import *\n"
         "train_cfg.update(max_epochs=1)\n"
     )
+    own_suite = {
+        "name": "mine",
+        "about": "The tasks of the demo, cut short.",
+        "heading": "start",
+        "data": "miniworld",
+        "tasks": {
+            "finetune": {"config": FINETUNE, "overrides": SHRINK, "minutes": 1},
+            "robustness": {"config": ROBUSTNESS, "test": "finetune", "minutes": 1},
+        },
+        "columns": {
+            "top-1": {"quantity": "top-1 accuracy", "task": "finetune", "metric": "accuracy/top1"},
+            "error": {
+                "quantity": "corruption error",
+                "task": "robustness",
+                "metric": "imagenet_c/mean_error",
+            },
+        },
+        "rows": {"random": {}},
+    }
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(own_suite))
 
-    def run(*command: str) -> str:
+    def run(*arguments: str) -> str:
+        clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
         done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-m", "mae_bench", *command],
-            cwd=work,
-            env={**os.environ, "PYTHONPATH": str(site)},
-            capture_output=True,
-            text=True,
+            [command, *arguments], cwd=tmp_path, env=clean, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    plan = run("run_suite", "configs/suite/demo.yaml", "--work-dir", "w", "--dry-run")
-    assert "11 of 11 jobs to do" in plan
-    run("make_miniworld")
-    run("train", "own.py", "--work-dir", "w/own", "--cfg-options", *SHRINK)
+    assert "11 of 11 jobs to do" in run("demo", "--dry-run")
+    run("run_suite", "own.yaml", "--work-dir", "w/suite")
+    table = run("report", "w/suite", "--format", "csv")
+    assert table.count("\nmine,random,") == 2
+    options = [f"{key}={value}" for key, value in SHRINK.items()]
+    run("train", "own.py", "--work-dir", "w/own", "--cfg-options", *options)
     run("test", ROBUSTNESS, "w/own/checkpoint.safetensors", "--out", "w/t.record.json")
-    assert "own" in run("report", "w")
+    record = json.loads((tmp_path / "w/t.record.json").read_text())
+    assert 0 < record["metrics"]["imagenet_c/mean_error"] <= 100
+    assert "vit_mini_robustness_miniworld" in run("report", "w")

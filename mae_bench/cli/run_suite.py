@@ -32,10 +32,12 @@ from ..text import PlainConsole, printable
 from .quiet import without_logs
 
 
-def parse_args() -> argparse.Namespace:
-    """Options of the command line."""
+def parse_args(shipped: str | None) -> argparse.Namespace:
+    """Options of the command line, which names the suite unless it is given."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("suite", help="suite file, such as configs/suite/demo.yaml")
+    parser.set_defaults(suite=shipped)
+    if shipped is None:
+        parser.add_argument("suite", help="suite file, such as configs/suite/demo.yaml")
     parser.add_argument("--work-dir", help="where everything is written; work_dirs/SUITE")
     parser.add_argument(
         "--executor",
@@ -92,9 +94,9 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> int:
+def main(shipped: str | None = None) -> int:
     """Plan, run, report; 1 if a job failed."""
-    args = parse_args()
+    args = parse_args(shipped)
     console = PlainConsole()
     if args.jobs is not None and args.jobs < 1:
         raise ValueError(f"--jobs {args.jobs}: must be 1 or more")
