@@ -239,7 +239,13 @@ class FrozenLoop(BaseLoop):
 
     def _frozen_sets(self) -> FrozenSets:
         device = next(self.model.parameters()).device
-        return FrozenSets(self.stores["train"], self.stores["val"], self.classes, device)
+        return FrozenSets(
+            self.stores["train"], self.stores["val"], self.classes, device, self._train_files
+        )
+
+    def _train_files(self) -> list[str]:
+        train = self.sets["train"]
+        return [train.get_data_info(i)["img_path"] for i in range(len(train))]
 
     def _extract(self) -> None:
         batches = enumerate(self.dataloader)

@@ -1,6 +1,9 @@
 """Classification of frozen features from a few labelled images of each class."""
 
-from collections.abc import Iterator, Sequence
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path, PurePath
 
 import torch
 from torch import Tensor
@@ -35,18 +38,48 @@ def draw_images(labels: Tensor, count: int | float, seed: int) -> Tensor:
     return torch.cat(chosen)
 
 
+def listed_images(file: str, images: Sequence[str]) -> Tensor:
+    """Places of the images of a list among all.
+
+    Args:
+        file: a name in each line, as ``n01440764_10074.JPEG``.
+        images: files of all images.
+
+    Raises:
+        FileNotFoundError: no such list.
+        ValueError: it is empty, names an image twice, or one that is not among them, or two images
+            have one name.
+    """
+    names = Path(file).read_text(encoding="utf-8").split()
+    places = {PurePath(image).name: place for place, image in enumerate(images)}
+    if len(places) < len(images):
+        raise ValueError(f"LowShot: {file} cannot be used, as images of one name are in the set")
+    if not names:
+        raise ValueError(f"LowShot: {file} is empty: give a list with the name of an image a line")
+    if twice := [name for name, n in Counter(names).items() if n > 1]:
+        raise ValueError(f"LowShot: {file} names {twice[0]!r} twice")
+    if absent := [name for name in names if name not in places]:
+        raise ValueError(
+            f"LowShot: {file}: {len(absent)} of {len(names)} images, such as {absent[0]!r}, are not "
+            "in the training set"
+        )
+    return torch.tensor([places[name] for name in names])
+
+
 @METRICS.register_module()
 class LowShot:
     """Top-1 accuracy of logistic regression on few images of each class, over several draws.
 
     Metrics, in percent: ``low_shot/<feature>/top1_n<count>`` for a number of images a class and
     ``.../top1_<percent>pct`` for a share of them, the mean over the draws; the same with ``_std``
-    is their standard deviation. The draws are seeded and the same for every backbone; they are
-    not the published lists. The penalty is fixed: few images leave none to choose it on.
+    is their standard deviation. The draws are seeded and the same for every backbone.
+    ``.../top1_<list>`` is of the images of a published list, named by its file without the ending.
+    The penalty is fixed: few images leave none to choose it on.
 
     Args:
         counts: images a class, or shares below 1.
-        draws: of each.
+        lists: text files with the names of images, such as SimCLR's ``1percent.txt``.
+        draws: of each count.
         strength: C of :class:`LogisticRegression`.
         iterations: of L-BFGS, at most.
         features: names of the features; None: all that were extracted.
@@ -57,6 +90,7 @@ class LowShot:
     def __init__(
         self,
         counts: Sequence[int | float] = (1, 2, 5, 10, 0.01, 0.1),
+        lists: Sequence[str] = (),
         draws: int = 5,
         strength: float = 1.0,
         iterations: int = 1000,
@@ -65,6 +99,9 @@ class LowShot:
         if draws < 2:
             raise ValueError(f"LowShot: draws={draws} have no spread: give 2 or more")
         self.counts = list(counts)
+        self.lists = {Path(file).stem: file for file in lists}
+        if len(self.lists) < len(lists):
+            raise ValueError(f"LowShot: lists={list(lists)} have the same name: rename one")
         self.draws = draws
         self.strength = strength
         self.iterations = iterations
@@ -72,20 +109,23 @@ class LowShot:
 
     def __call__(self, sets: FrozenSets) -> Measured:
         """Fit to each draw and classify the validation images."""
-        metrics = {}
+        images = sets.train_files() if self.lists else ()
+        listed = {name: listed_images(file, images) for name, file in self.lists.items()}
+        metrics, labels = {}, sets.train.labels
         for name in sets.names(self.features):
-            for count in self.counts:
-                found = torch.tensor(list(self._accuracies(sets, name, count)), dtype=torch.float64)
-                size = f"n{count}" if count >= 1 else f"{100 * count:g}pct"
-                metrics[f"low_shot/{name}/top1_{size}"] = float(found.mean())
-                metrics[f"low_shot/{name}/top1_{size}_std"] = float(found.std())
-        return Measured(metrics, {"low_shot_draws": self.draws})
+            train, val = sets.train.load(name), sets.val.load(name).to(sets.device)
 
-    def _accuracies(self, sets: FrozenSets, name: str, count: int | float) -> Iterator[float]:
-        labels, val_labels = sets.train.labels, sets.val.labels
-        train, val = sets.train.load(name), sets.val.load(name).to(sets.device)
-        for seed in range(self.draws):
-            drawn = draw_images(labels, count, seed)
-            model = LogisticRegression(self.strength, self.iterations)
-            model.fit(train[drawn].to(sets.device), labels[drawn].to(sets.device), sets.classes)
-            yield accuracy(model.predict(val), val_labels)
+            def top1(chosen: Tensor, train: Tensor = train, val: Tensor = val) -> float:
+                model = LogisticRegression(self.strength, self.iterations)
+                few, few_labels = train[chosen].to(sets.device), labels[chosen].to(sets.device)
+                model.fit(few, few_labels, sets.classes)
+                return accuracy(model.predict(val), sets.val.labels)
+
+            for count in self.counts:
+                draws = [top1(draw_images(labels, count, seed)) for seed in range(self.draws)]
+                size = f"n{count}" if count >= 1 else f"{100 * count:g}pct"
+                metrics[f"low_shot/{name}/top1_{size}"] = statistics.mean(draws)
+                metrics[f"low_shot/{name}/top1_{size}_std"] = statistics.stdev(draws)
+            for kind, chosen in listed.items():
+                metrics[f"low_shot/{name}/top1_{kind}"] = top1(chosen)
+        return Measured(metrics, {"low_shot_draws": self.draws})

@@ -1,6 +1,6 @@
 """What all measures on frozen features share."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -12,12 +12,16 @@ from ..feature_store import FeatureStore, FeatureTensors
 
 @dataclass(frozen=True)
 class FrozenSets:
-    """Features of the training and the validation images, and how many classes there are."""
+    """Features of the training and the validation images, and how many classes there are.
+
+    ``train_files`` gives the files of the training images, in their order.
+    """
 
     train: FeatureStore | FeatureTensors
     val: FeatureStore | FeatureTensors
     classes: int
     device: torch.device
+    train_files: Callable[[], Sequence[str]] = tuple
 
     def names(self, wanted: Sequence[str] | None) -> list[str]:
         """The features that are wanted, all where None.

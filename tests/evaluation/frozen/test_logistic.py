@@ -1,5 +1,7 @@
 """Logistic regression beside scikit-learn's; few images of each class."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -76,3 +78,26 @@ def test_draws_have_as_many_of_each_class_and_differ():
         draw_images(labels, 5, 0)
     with pytest.raises(ValueError, match="draws=1 have no spread"):
         LowShot(draws=1)
+
+
+def test_published_lists(sets, tmp_path):
+    files = [f"train/n{i % 7}/n{i % 7}_{i}.JPEG" for i in range(200)]
+    sets = replace(sets, train_files=lambda: files)
+    chosen = list(range(199, 0, -3))
+    names = [files[i].rpartition("/")[2] for i in chosen]
+    (tmp_path / "1percent.txt").write_text("\n".join(names) + "\n")
+    measure = LowShot(counts=[], lists=[str(tmp_path / "1percent.txt")])
+    (train, labels), (val, val_labels) = clusters(200, 0), clusters(90, 1)
+    expected = 100 * sklearn(1.0, train[chosen], labels[chosen]).score(val, val_labels)
+    assert measure(sets).metrics == {"low_shot/mean/top1_1percent": pytest.approx(expected)}
+
+    for content, message in (
+        ("", "1percent.txt is empty"),
+        (f"{names[0]}\n{names[0]}\n", f"names '{names[0]}' twice"),
+        (f"{names[0]}\nn9_9.JPEG\n", "1 of 2 images, such as 'n9_9.JPEG', are not in"),
+    ):
+        (tmp_path / "1percent.txt").write_text(content)
+        with pytest.raises(ValueError, match=message):
+            measure(sets)
+    with pytest.raises(ValueError, match="have the same name"):
+        LowShot(lists=["a/1percent.txt", "b/1percent.txt"])
