@@ -60,8 +60,8 @@ def listed_images(file: str, images: Sequence[str]) -> Tensor:
         raise ValueError(f"LowShot: {file} names {twice[0]!r} twice")
     if absent := [name for name in names if name not in places]:
         raise ValueError(
-            f"LowShot: {file}: {len(absent)} of {len(names)} images, such as {absent[0]!r}, are not "
-            "in the training set"
+            f"LowShot: {file}: {len(absent)} of {len(names)} images, such as {absent[0]!r}, are "
+            "not in the training set"
         )
     return torch.tensor([places[name] for name in names])
 
