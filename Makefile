@@ -56,8 +56,9 @@ demo: env ## the main job end to end on the small built-in data
 mini: env ## the mini suite
 	$(BIN)/python tools/run_suite.py configs/suite/mini.yaml --work-dir work_dirs/mini
 
-pages: env ## write the pages of the published tables anew
+pages: env ## write the pages and the index of the published tables anew
 	$(BIN)/python -m mae_bench.results.table_page docs/tables
+	$(BIN)/python -m mae_bench.results.model_index .
 
 docs: env ## build the documentation site: build/site/index.html
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -65,6 +65,9 @@ def test_what_the_wheel_holds(wheel):
     configs |= {path.relative_to(ROOT) for path in (ROOT / "configs").rglob("*.py")}
     assert {f"mae_bench/{path.as_posix()}" for path in configs} <= set(names)
     assert "mae_bench/py.typed" in names
+    # as mim looks for them
+    assert {f"mae_bench/.mim/{path.as_posix()}" for path in configs} <= set(names)
+    assert {"mae_bench/.mim/model-index.yml", "mae_bench/.mim/tools/train.py"} <= set(names)
 
 
 @pytest.fixture(scope="module")

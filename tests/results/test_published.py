@@ -4,7 +4,11 @@ from pathlib import Path
 from statistics import fmean, pstdev
 
 import pytest
+import yaml
+from modelindex.load_model_index import load as load_index
 
+from mae_bench.checkpoint.known import known_checkpoints
+from mae_bench.results.model_index import METAFILE, write_model_index
 from mae_bench.results.shipped import find_table, shipped_tables
 from mae_bench.results.table import NOT_PUBLISHED
 from mae_bench.results.table_page import write_pages
@@ -279,3 +283,47 @@ def test_pages_of_the_tables_are_fresh(tmp_path):
     pages = Path(__file__).parents[2] / "docs/tables"
     written = {path.name: path.read_text() for path in write_pages(tmp_path)}
     assert written == {path.name: path.read_text() for path in pages.glob("*.md")}
+
+
+@pytest.fixture(scope="module")
+def model_index(tmp_path_factory):
+    root = tmp_path_factory.mktemp("root")
+    (root / "configs").mkdir()
+    return root, write_model_index(root)
+
+
+def test_the_index_of_models_is_fresh(model_index):
+    """``make pages`` was run after the last change of a table."""
+    root, files = model_index
+    for file in files:
+        kept = Path(__file__).parents[2] / file.relative_to(root)
+        assert file.read_text() == kept.read_text()
+
+
+def test_the_index_of_models_has_every_measured_cell_and_invents_no_weights(model_index):
+    root, (index, _) = model_index
+    read = load_index(str(index))  # the library that mim reads it with
+    read.build_models_with_collections()
+    read.check(silent=True)
+    assert read.check_errors == []
+    entries = yaml.safe_load((root / METAFILE).read_text())["Models"]
+    assert len({entry["Name"] for entry in entries}) == len(entries) == len(read.models)
+    found = [
+        (entry["In Collection"], entry["Config"], column, value)
+        for entry in entries
+        for column, value in entry["Results"][0]["Metrics"].items()
+    ]
+    wanted = []
+    for table in shipped_tables().values():
+        for cell in table.cells.values():
+            if cell.task and cell.published is not None:
+                start = table.starts[cell.start or "random"]
+                task = table.tasks.get(cell.task)
+                config = task.config if task else start.pretrain
+                wanted.append((table.name, config, cell.column, cell.published))
+    assert sorted(found) == sorted(wanted)
+    public = {known.address for known in known_checkpoints().values()}
+    weights = {entry["Weights"] for entry in entries if "Weights" in entry}
+    assert weights and weights <= public
+    trained = next(entry for entry in entries if entry["Name"].startswith("Table 4, MAE"))
+    assert "Weights" not in trained  # the public file is where its training starts
