@@ -152,8 +152,8 @@ def test_every_row_of_tables_4_and_5_has_a_recipe(row, size, monkeypatch):
 
     table = shipped_tables()["Table 5"]
     cfg = recipe_of(table, table.cell(row, f"ViT-{letter}"))
-    taps = {"base": (3, 5, 7, 11), "large": (7, 11, 15, 23)}[size]
-    assert cfg.model.backbone.out_indices == taps
+    blocks = {"base": (3, 5, 7, 11), "large": (7, 11, 15, 23)}[size]
+    assert cfg.model.backbone.out_indices == blocks
     scale = cfg.model.backbone.get("layer_scale_init")
     assert (scale is not None) == (row == "BEiT"), "MAE has no layer scale"
 
@@ -233,7 +233,7 @@ def test_views_are_averaged_as_probabilities():
 
 def test_views_of_several_pictures_are_refused():
     views = [torch.zeros(3, 4, 4)] * 2
-    with pytest.raises(ValueError, match="2 pictures"):
+    with pytest.raises(ValueError, match="2 images"):
         ByBrightness().test_step(dict(inputs=views, data_samples=[sample_of("a"), sample_of("b")]))
     with pytest.raises(ValueError, match="batch_size=1"):
         views_of_one_picture([{}, {}])

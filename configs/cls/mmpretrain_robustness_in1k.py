@@ -4,7 +4,7 @@
         model.config=resnet/resnet50_8xb32_in1k.py
 
 Reproduces no published number. model.config is a file, or a path below mmpretrain's own configs;
-CKPT a file of its weights. Mean, std and the test pipeline are that config's. Pictures of
+CKPT a file of its weights. Mean, std and the test pipeline are that config's. Images of
 ImageNet-C of 224 pixels are taken as they are; the rest as in vit_base_robustness_in1k.py.
 UNKNOWN: nothing.
 """

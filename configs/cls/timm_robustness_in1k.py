@@ -7,7 +7,7 @@
 
 Reproduces no published number. The first command takes timm's weights, from its cache or the hub;
 the second a file with timm's names, such as the authors' mae_finetuned_vit_base.pth. Mean, std,
-crop and interpolation are the model's own in timm. Pictures of ImageNet-C of 224 pixels are taken
+crop and interpolation are the model's own in timm. Images of ImageNet-C of 224 pixels are taken
 as they are; the rest as in vit_base_robustness_in1k.py. UNKNOWN: nothing.
 """
 

@@ -10,7 +10,7 @@ not below data_root are named and left out; docs/robustness.md has their folders
 
 Sources: classes of A and R, mCE and AlexNet's errors: Hendrycks et al.; that Table 13 is scaled by
 those errors: issue 104 of the authors' repository. Resizing: the authors' evaluation code for
-ImageNet. Pictures of ImageNet-C are taken as they are, as in Hendrycks and Dietterich's test.
+ImageNet. Images of ImageNet-C are taken as they are, as in Hendrycks and Dietterich's test.
 UNKNOWN: interpolation of Table 13 on A, R and Sketch; whether it resized ImageNet-C, and how its
 224 pixels became 448 (here bicubically).
 """

@@ -11,7 +11,7 @@ Sources. MAE Appendix A.3: blocks in four equal parts, convolutions to strides 4
 everything else is left to Li et al. (arXiv 2111.11429). Of that paper torchvision's
 maskrcnn_resnet50_fpn_v2 states FPN, RPN and heads, with BatchNorm. All other values are those of
 the only complete public code with these results (hustvl/MIMDet): a global block at
-the end of each part and windows of 16 elsewhere, shared zero-initialised relative positions, taps
+the end of each part and windows of 16 elsewhere, shared zero-initialised relative positions, maps
 without norm, GroupNorm in the adapter, AdamW 8e-5, weight decay 0.1, no layer decay, drop path 0.1,
 batch 64, warm-up of a quarter epoch from a thousandth, cosine, scale jitter 0.1-2 to 1024, then
 crop, grey padding, flip; weight decay, initial weights and losses of detectron2, on which it is
@@ -22,7 +22,7 @@ warm-up reaches the peak one iteration early (its last rate is 0.2 % of the peak
 are not of one orientation (which changes no padding here); boxes of a test are cut at the image in
 each stage, not at the end. Objects narrower than a pixel in their file are left out (mmdet).
 UNKNOWN: what the authors' searches of lr, weight decay, drop path and epochs found for this row;
-their window size (14 or 16); whether taps have a norm. Batch here: 8 GPUs x 8.
+their window size (14 or 16); whether maps have a norm. Batch here: 8 GPUs x 8.
 """
 
 from mmdet.datasets.transforms import LoadAnnotations, PackDetInputs, RandomFlip

@@ -7,9 +7,9 @@ reproduction (adapter with GroupNorm, FPN with BatchNorm, RPN of two convolution
 convolutions and one linear layer, shared zero-initialised relative position bias, AdamW with weight
 decay 0.1, cosine, scale jitter). Not from there, chosen by measuring here: widths, pyramid strides,
 anchor scale, RoI sizes, samples per image, jitter range, lr, layer decay, warm-up, batch, epochs,
-number of pictures. RoIs are half as fine as on COCO: a digit is only five patches wide. All taps
+number of images. RoIs are half as fine as on COCO: a digit is only five patches wide. All maps
 come from the last block, as in ViTDet (Li et al. 2022): of four blocks the first has hardly
-anything to tap. The class token stays, since the pre-trained blocks attend to it. No flip: digits
+anything to give. The class token stays, since the pre-trained blocks attend to it. No flip: digits
 have a handedness. The same for every initialisation.
 """
 

@@ -8,7 +8,7 @@ other sizes `model.backbone.arch=base`, or `=huge` with `model.backbone.patch_si
 
 Sources: ViT-L/16 for 800 epochs: Table 1. All else as in mae_vit_base_p16.py (Table 8).
 UNKNOWN: how the authors resized the tokenizer's input; here the crop of 224 pixels is resized to
-112 (128 for patches of 14), antialiased bicubic. BEiT makes both from the picture, that of 112 by
+112 (128 for patches of 14), antialiased bicubic. BEiT makes both from the image, that of 112 by
 Lanczos. The file:
 `tools/convert_dvae.py encoder.pkl data/dalle_dvae/encoder.safetensors --trust`.
 """

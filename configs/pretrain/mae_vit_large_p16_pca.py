@@ -7,7 +7,7 @@ Reproduces MAE Table 1d, PCA.
 
 Sources: ViT-L/16 with un-normalised pixels for 800 epochs: Table 1. All else as in
 mae_vit_base_p16.py (Table 8).
-UNKNOWN: on how many pictures the components were fitted (10,000 augmented ones here), and the scale
+UNKNOWN: on how many images the components were fitted (10,000 augmented ones here), and the scale
 of the coefficients in the loss (plain projections here).
 """
 

@@ -1,4 +1,4 @@
-"""MAE pre-training of a small ViT on MiniWorld's pictures, without their labels.
+"""MAE pre-training of a small ViT on MiniWorld's images, without their labels.
 
     tools/train.py configs/pretrain/mae_vit_mini_miniworld.py
 

@@ -12,7 +12,7 @@ linear layer then starts afresh, where the authors' code takes the classifier's.
 
 Sources: LUSSeg/ImageNetSegModel, MODEL_ZOO.md and code: head, base lr 5e-4, layer decay 0.6, weight
 decay 0.05, drop path 0.1, 100 epochs, batch 256, warm-up of 5 epochs, crops from 14 % of the
-picture, colour jitter, grey, blur, test of whole pictures with a short side of 256.
+image, colour jitter, grey, blur, test of whole images with a short side of 256.
 Differs: at the edge of an image a patch is padded, not cut off; images of more than a million
 pixels are not predicted at less than their size; the blur is torchvision's of 13 pixels, not
 Pillow's approximation (0.5 of 255 apart where the blur itself changes 2 to 13); positions of a test

@@ -7,7 +7,7 @@
 Reproduces MAE Table 5, ViT-B, and Table 7, ADE20K ViT-B; the row is that of the checkpoint.
 
 Sources. MAE Appendix A.4: UperNet, BEiT's segmentation code, batch 16, relative positions switched
-on for the transfer, from zero. BEiT's code: adapter, taps 3, 5, 7 and 11 without norm, heads and
+on for the transfer, from zero. BEiT's code: adapter, blocks 3, 5, 7 and 11 without norm, heads and
 their widths, crop 512, augmentation, sliding-window test at one scale, AdamW with weight decay 0.05
 on all but biases and norms, linear decay times a warm-up of 1500 iterations from a millionth
 (mmcv 1). Images are resized by OpenCV, bilinear without antialiasing, as in mmcv 1. lr 1e-4, layer

@@ -6,8 +6,8 @@
 
 Reproduces MAE Table 5, ViT-L, and Table 7, ADE20K ViT-L; the row is that of the checkpoint.
 
-Sources: taps and width of the heads: BEiT's code for ViT-L. Structure, data and schedule: as in
-upernet_vit_base_ade20k.py.
+Sources: out_indices and width of the heads: BEiT's code for ViT-L. Structure, data and schedule: as
+in upernet_vit_base_ade20k.py.
 UNKNOWN: lr, which the authors searched for this row and did not print, layer decay and drop path.
 Here: lr of MAE ViT-B, layer decay of BEiT's and MAE's fine-tuning of ViT-L (0.75), drop path of
 BEiT's fine-tuned ViT-L (0.2); configs/suite/table5_search.yaml searches from there.

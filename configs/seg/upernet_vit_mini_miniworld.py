@@ -7,8 +7,8 @@ segmentation code (adapter, UperNet, auxiliary FCN head with weight 0.4, relativ
 position bias in every block, switched on here with zeros, layer-wise decay, AdamW with weight
 decay 0.05, linear decay after warm-up, sliding-window test). Not from there, chosen by measuring
 here: widths, pyramid strides, crop, scales, class weights, lr, layer decay, warm-up, batch, epochs,
-number of pictures. All taps come from the last block, as in ViTDet (Li et al. 2022): of four blocks
-the first has hardly anything to tap. No flip: digits have a handedness. The same for every
+number of images. All maps come from the last block, as in ViTDet (Li et al. 2022): of four blocks
+the first has hardly anything to give. No flip: digits have a handedness. The same for every
 initialisation.
 """
 

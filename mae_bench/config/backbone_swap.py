@@ -44,7 +44,7 @@ _MEASURED: dict[str, Measures] = {}  # by the config of the backbone
 
 
 def fit_to_backbone(change: Change) -> None:
-    """Fit taps, neck, heads and target to a backbone of another class, width, depth or patch.
+    """Fit what depends on the backbone to one of another class, width, depth or patch size.
 
     Args:
         change: config, changed in place. Its backbone has ``num_layers``, ``embed_dim`` and
@@ -57,8 +57,8 @@ def fit_to_backbone(change: Change) -> None:
     model, backbone = change.cfg.model, change.cfg.model.backbone
     old, new = _measure(change.before.model.backbone), _measure(backbone)
     _check_patches(backbone)
-    taps = backbone.get("out_indices", ())
-    widths = [new.embed_dim] * len(taps)
+    out_indices = backbone.get("out_indices", ())
+    widths = [new.embed_dim] * len(out_indices)
     if new.map_strides:
         backbone.pop("out_indices", None)
         widths = list(new.map_channels or ())
@@ -169,7 +169,7 @@ def _whole(value: float) -> float | int:
 
 
 def _measure(backbone: ConfigDict) -> Measures:
-    """Build a backbone, without taps and weights, and measure it; the random state is kept.
+    """Build a backbone that gives pooled features, without weights, and measure it.
 
     Raises:
         ValueError: it cannot be built.
@@ -195,8 +195,8 @@ def _measured(config: dict[str, Any], of_maps: bool) -> Measures:
     module = _build(config)
     if of_maps and isinstance(module, TimmBackbone) and not module.map_strides:
         # SAM has another width after its neck, which only a pooled feature passes.
-        taps = dict(output="maps", out_indices=[module.num_layers - 1])
-        module = _build({**config, **taps})
+        last = dict(output="maps", out_indices=[module.num_layers - 1])
+        module = _build({**config, **last})
     built = as_backbone(module)
     maps = (optional(built, name) for name in ("map_channels", "map_strides"))
     return Measures(built.embed_dim, built.patch_size, built.num_layers, *maps)
@@ -262,9 +262,9 @@ def _check_features(model: ConfigDict, measures: Measures) -> None:
             try:
                 maps, last = _look_at(config)
             except Exception as error:
-                taps = config.get("out_indices")
-                taps = f" with out_indices={list(taps)}" if taps else ""
-                raise ValueError(f"{name} fails on a blank image{taps}: {error}") from error
+                blocks = config.get("out_indices")
+                chosen = f" with out_indices={list(blocks)}" if blocks else ""
+                raise ValueError(f"{name} fails on a blank image{chosen}: {error}") from error
     if any(model.get(head) for head in DENSE_HEADS):
         strides = list(measures.map_strides or [measures.patch_size] * len(maps))
         widths = list(measures.map_channels or [measures.embed_dim] * len(maps))

@@ -24,7 +24,7 @@ def check_loggers(names: Iterable[str]) -> None:
 
 
 def use_loggers(cfg: Config, names: Iterable[str]) -> None:
-    """Send curves and pictures of a run to loggers, too.
+    """Send curves and images of a run to loggers, too.
 
     Args:
         cfg: its ``visualizer`` gets the backends that it lacks.

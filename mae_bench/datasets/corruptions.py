@@ -1,4 +1,4 @@
-"""ImageNet-C's corruptions made from clean pictures, for when its files are not at hand.
+"""ImageNet-C's corruptions made from clean images, for when its files are not at hand.
 
 The corruptions are those of the ``imagecorruptions`` package, which re-implements Hendrycks and
 Dietterich (2019) without ImageMagick. They are not the distributed files: other random numbers,
@@ -31,15 +31,15 @@ def corrupt(
     file_name: str,
     storage_quality: int | None = STORAGE_QUALITY,
 ) -> np.ndarray:
-    """Corrupted copy of a picture, the same whenever and wherever it is made.
+    """Corrupted copy of an image, the same whenever and wherever it is made.
 
     Args:
         image: (H, W, 3) uint8 RGB, at least 32 pixels a side; ImageNet-C has 224.
         corruption: one of ImageNet-C's 15, or of its 4 extra ones.
         severity: 1 (weak) to 5 (strong).
-        file_name: name of the picture; with the corruption and the severity it seeds the noise.
+        file_name: name of the image; with the corruption and the severity it seeds the noise.
         storage_quality: the copy goes through a JPEG file of this quality, as the distributed
-            pictures did; None leaves that out.
+            images did; None leaves that out.
 
     Returns:
         (H, W, 3) uint8 RGB.
@@ -96,7 +96,7 @@ def _zoom_blur(image: np.ndarray, severity: int) -> np.ndarray:
     total = np.zeros_like(scaled)
     height, width = image.shape[:2]
     for factor in factors:
-        # The middle of the picture, which zoomed by the factor covers the whole.
+        # The middle of the image, which zoomed by the factor covers the whole.
         rows, columns = (int(np.ceil(side / factor)) for side in (height, width))
         top, left = (height - rows) // 2, (width - columns) // 2
         _add_zoomed(

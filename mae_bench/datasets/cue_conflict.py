@@ -1,4 +1,4 @@
-"""Pictures with the shape of one class and the texture of another, and the 16 classes they have."""
+"""Images with the shape of one class and the texture of another, and the 16 classes they have."""
 
 import re
 from pathlib import Path
@@ -47,14 +47,14 @@ _NAME = re.compile(r"(?:.*_)?([a-z]+)\d*-([a-z]+)\d*\.\w+")  # also model-vs-hum
 
 
 def read_cue_conflict(root: Path) -> tuple[ImageList, np.ndarray]:
-    """Pictures in ``<root>/<shape>/<shape>1-<texture>2.png``.
+    """Images in ``<root>/<shape>/<shape>1-<texture>2.png``.
 
     Returns:
-        the pictures, whose labels are positions of their shapes in :data:`CATEGORIES`; and
+        the images, whose labels are positions of their shapes in :data:`CATEGORIES`; and
         (N,) int64, those of their textures.
 
     Raises:
-        FileNotFoundError: no pictures.
+        FileNotFoundError: no images.
         ValueError: a folder or a file that is not named so.
     """
     known = {name: position for position, name in enumerate(CATEGORIES)}

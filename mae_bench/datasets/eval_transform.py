@@ -1,4 +1,4 @@
-"""From a decoded picture to what a model gets to see when it is evaluated."""
+"""From a decoded image to what a model gets to see when it is evaluated."""
 
 import inspect
 import math
@@ -19,7 +19,7 @@ class EvalTransform(Protocol):
     size: int
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Transform one picture."""
+        """Transform one image."""
 
 
 class CenterCropTransform:
@@ -30,7 +30,7 @@ class CenterCropTransform:
         resize: length of the shorter side before, or of both sides with ``squash``.
         interpolation: ``"bicubic"``, ``"bilinear"``, ``"nearest"`` or another of torchvision's.
         squash: resize both sides to ``resize`` and so change the proportions.
-        pad: allow a ``resize`` smaller than ``size``, and surround the picture with black.
+        pad: allow a ``resize`` smaller than ``size``, and surround the image with black.
 
     Raises:
         ValueError: the crop is larger than what it is cut from, or an unknown interpolation.
@@ -51,7 +51,7 @@ class CenterCropTransform:
         self.interpolation = InterpolationMode(interpolation)
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Transform one picture."""
+        """Transform one image."""
         resized = F.resize(image, self.resize, self.interpolation, antialias=True)
         return F.center_crop(resized, [self.size, self.size])
 
@@ -63,7 +63,7 @@ class PipelineTransform:
         pipeline: their configs.
 
     Raises:
-        ValueError: from the call, where they do not give square pictures of one size.
+        ValueError: from the call, where they do not give square images of one size.
     """
 
     def __init__(self, pipeline: Sequence[Mapping[str, Any]]) -> None:
@@ -72,11 +72,11 @@ class PipelineTransform:
         self.size = self._run(np.zeros((256, 320, 3), np.uint8)).shape[0]
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Transform one picture."""
+        """Transform one image."""
         array = self._run(np.ascontiguousarray(image.flip(0).permute(1, 2, 0).numpy()))
         if array.shape != (self.size, self.size, 3):
             raise ValueError(
-                f"the model's test pipeline gives pictures of {array.shape[:2]} and of "
+                f"the model's test pipeline gives images of {array.shape[:2]} and of "
                 f"{(self.size, self.size)} pixels: give test_dataloader.dataset.transform"
             )
         return torch.from_numpy(np.ascontiguousarray(array[..., ::-1])).permute(2, 0, 1)

@@ -24,7 +24,7 @@ _known: WeakKeyDictionary[Any, dict[str, Any]] = WeakKeyDictionary()
 def data_identity(dataset: Any) -> dict[str, Any]:
     """What decides which samples a data set gives.
 
-    Two copies of a data set in different folders have the same identity. No picture is read, so two
+    Two copies of a data set in different folders have the same identity. No image is read, so two
     files of one name and one size are not told apart; annotation files are read.
 
     Args:
@@ -120,7 +120,7 @@ def files_digests(paths: Sequence[str]) -> tuple[str, str]:
 def files_state(dataset: Any) -> str:
     """SHA-256 over names, sizes and times of the files that a data set of MMEngine reads.
 
-    Unlike :func:`data_identity` it is another one of a copy, and where a picture was changed.
+    Unlike :func:`data_identity` it is another one of a copy, and where an image was changed.
     """
     samples = (dataset.get_data_info(index) for index in range(len(dataset)))
     paths = (sample.get(PART_KEY, (sample.get("img_path"),))[0] for sample in samples)

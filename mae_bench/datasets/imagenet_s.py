@@ -1,4 +1,4 @@
-"""ImageNet-S: pictures of ImageNet with masks of 919 classes (Gao et al., arXiv 2106.03149)."""
+"""ImageNet-S: images of ImageNet with masks of 919 classes (Gao et al., arXiv 2106.03149)."""
 
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ class ImageNetS(BaseSegDataset):
 
     Args:
         data_root: folder ``ImageNetS919``.
-        split: ``"train-semi"``, 9,190 pictures, or ``"validation"``, 12,419.
+        split: ``"train-semi"``, 9,190 images, or ``"validation"``, 12,419.
         num_classes: with :data:`OTHER`, 920; None: as many as there are.
 
     Raises:
@@ -82,7 +82,7 @@ class LoadImageNetSMask(BaseTransform):
 
 @TRANSFORMS.register_module()
 class SegmentationToArrays(BaseTransform):
-    """Turn tensors of picture, RGB, and mask, if loaded, into the arrays that mmseg packs."""
+    """Turn tensors of image, RGB, and mask, if loaded, into the arrays that mmseg packs."""
 
     def transform(self, results: dict) -> dict:
         """``img`` (3, H, W) -> (H, W, 3) RGB; ``gt_seg_map`` (H, W)."""

@@ -61,7 +61,7 @@ class ImageList:
         return len(self.names)
 
     def path(self, index: int) -> Path:
-        """File of one picture."""
+        """File of one image."""
         return self.root / self.names[index].decode()
 
     @classmethod
@@ -111,17 +111,17 @@ def subset_indices(name: str) -> tuple[int, ...]:
 
 
 def real_labels(names: Sequence[str]) -> np.ndarray | None:
-    """ReaL labels of pictures of the validation set (Beyer et al. 2020).
+    """ReaL labels of images of the validation set (Beyer et al. 2020).
 
     Args:
         names: of the files, ``ILSVRC2012_val_00000001.JPEG`` and so on, in any folder.
 
     Returns:
         (N, K) int64: what is right for each, filled up with -1; only that where the raters found
-        no label to fit, and the picture does not count. None where a file is named otherwise.
+        no label to fit, and the image does not count. None where a file is named otherwise.
 
     Source: timm's copy of ``real.json`` of google-research/reassessed-imagenet, a list for each
-    picture in the order of their numbers.
+    image in the order of their numbers.
     """
     numbers = [re.fullmatch(r"(?:.*/)?ILSVRC2012_val_(\d{8})\.\w+", name) for name in names]
     if None in numbers:
@@ -194,7 +194,7 @@ def read_validation(root: Path, classes: Sequence[str] | None = None) -> ImageLi
     lists = [root / name for name in VAL_LISTS if (root / name).is_file()]
     if not lists:
         raise FileNotFoundError(
-            f"{root}: pictures without class folders need a list of their labels, val.txt or "
+            f"{root}: images without class folders need a list of their labels, val.txt or "
             "meta/val.txt, with lines 'ILSVRC2012_val_00000001.JPEG 65'"
         )
     listed = read_label_file(lists[0])

@@ -52,7 +52,7 @@ FOLDERS = {
     CORRUPTED: "imagenet-c",
     CUE_CONFLICT: "cue-conflict",
 }
-PADDING = -1  # of the further labels of a picture
+PADDING = -1  # of the further labels of an image
 # As ImageNet-C was made: torchvision's Resize(256), bilinear, and CenterCrop(224).
 CORRUPTED_SIZE = 224
 BEFORE_CORRUPTION = CenterCropTransform(CORRUPTED_SIZE, 256, "bilinear")
@@ -64,7 +64,7 @@ class Part:
 
     Args:
         name: such as ``"imagenet_a"`` or ``"imagenet_c/fog/3"``.
-        images: its pictures.
+        images: its images.
         corruption, severity: what is still to be done to them; None for files that are used as
             they are.
         further: (N, K) int64, filled up with -1: of the validation set what else is right, its
@@ -115,18 +115,18 @@ class RobustnessSets(Dataset):
         classes: names of the class folders in the order of the labels, for data like ImageNet's;
             ImageNet's WordNet ids where None.
         sets: names of the sets to read; all where None.
-        transform: what a picture goes through after decoding, see ``build_transform``; None where
+        transform: what an image goes through after decoding, see ``build_transform``; None where
             the model brings its own.
-        corrupt_val: make ImageNet-C's pictures from the validation set instead of reading them.
+        corrupt_val: make ImageNet-C's images from the validation set instead of reading them.
             They are then the set ``corrupted_val``.
-        resize_c: resize and crop ImageNet-C's pictures as those of the other sets, the convention
-            of AugMix's evaluation. By default pictures of 224 pixels are taken as they are, as in
+        resize_c: resize and crop ImageNet-C's images as those of the other sets, the convention
+            of AugMix's evaluation. By default images of 224 pixels are taken as they are, as in
             Hendrycks and Dietterich's; a model of another input size gets them resized to that,
             bicubically, which is a choice made here: MAE does not say how ViT-H448 saw them.
         extra: the four extra corruptions too; they are no part of mCE.
 
     Raises:
-        FileNotFoundError: none of the sets is there, or a list or picture is missing.
+        FileNotFoundError: none of the sets is there, or a list or image is missing.
         ValueError: an unknown set, a file or folder that does not belong, or a corruption that is
             there twice; it is named.
 
@@ -240,7 +240,7 @@ class RobustnessSets(Dataset):
         self._set_parts([part for part in self.parts if part.name in names])
 
     def counts(self) -> dict[str, int]:
-        """Pictures of each set; of ImageNet-C, those of all corruptions and severities."""
+        """Images of each set; of ImageNet-C, those of all corruptions and severities."""
         counts: dict[str, int] = {}
         for part in self.parts:
             counts[part.group] = counts.get(part.group, 0) + len(part.images)

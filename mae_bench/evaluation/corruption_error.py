@@ -23,7 +23,7 @@ ALEXNET_ERRORS = {
 # AlexNet's top-1 error on the clean validation set: that of torchvision's weights, which are those
 # behind the errors above (hendrycks/robustness, issue 38). torchvision states 56.522 % correct.
 ALEXNET_CLEAN_ERROR = 0.43478
-CLEAN = "the clean pictures"
+CLEAN = "the clean images"
 SEVERITIES = {1, 2, 3, 4, 5}
 
 

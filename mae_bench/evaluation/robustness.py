@@ -34,13 +34,13 @@ from ..registry import LOOPS
 from ..run_folder import ROBUSTNESS_NAME
 from .corruption_error import corruption_metrics
 
-# What is counted of each part: pictures whose label is the best of all 1000 logits, among the best
-# five, the best of the 200 logits of A's or R's classes; pictures with a logit that is no number;
+# What is counted of each part: images whose label is the best of all 1000 logits, among the best
+# five, the best of the 200 logits of A's or R's classes; images with a logit that is no number;
 # those whose best logit is one of their further labels.
 HITS = ("top1", "top5", ADVERSARIAL, RENDITION, "not_finite", "further")
 # Of cue conflicts: decisions for the shape, and for the texture.
 CUES = ("shape", "texture")
-# Of calibration, for each bin of confidence: pictures, those that are right, sum of confidence.
+# Of calibration, for each bin of confidence: images, those that are right, sum of confidence.
 BINS = 15
 BIN_COUNTS = tuple(f"{what}_{b}" for b in range(BINS) for what in ("seen", "right", "confidence"))
 COUNTS = (*HITS, *CUES, *BIN_COUNTS)
@@ -50,7 +50,7 @@ NOT_DISTRIBUTED = "corruptions made here from ImageNet val, not the distributed 
 
 
 def count_hits(logits: Tensor, labels: Tensor, subsets: Tensor, further: Tensor) -> Tensor:
-    """Which of `HITS` each picture adds to.
+    """Which of `HITS` each image adds to.
 
     Args:
         logits: (B, 1000).
@@ -72,7 +72,7 @@ def count_hits(logits: Tensor, labels: Tensor, subsets: Tensor, further: Tensor)
 
 
 def count_cues(logits: Tensor, shapes: Tensor, textures: Tensor) -> Tensor:
-    """Which of `CUES` decide each picture; of one without a conflict of the two none.
+    """Which of `CUES` decide each image; of one without a conflict of the two none.
 
     Args:
         logits: (B, 1000).
@@ -92,7 +92,7 @@ def count_cues(logits: Tensor, shapes: Tensor, textures: Tensor) -> Tensor:
 
 
 def count_confidence(logits: Tensor, labels: Tensor) -> Tensor:
-    """What each picture adds to `BIN_COUNTS`, by the probability of its best class.
+    """What each image adds to `BIN_COUNTS`, by the probability of its best class.
 
     Args:
         logits: (B, C), -inf for classes that a set does not have.
@@ -133,7 +133,7 @@ def class_logits(output: Any, classes: int) -> Tensor:
 
 
 def normalise(images: Tensor, preprocessor: Any) -> Tensor:
-    """Pictures as the model's data preprocessor gives them, with one copy in place of its four.
+    """Images as the model's data preprocessor gives them, with one copy in place of its four.
 
     Args:
         images: (B, 3, S, S) uint8 RGB.
@@ -144,7 +144,7 @@ def normalise(images: Tensor, preprocessor: Any) -> Tensor:
     """
     plain = type(preprocessor) is ClsDataPreprocessor and preprocessor.pad_size_divisor == 1
     if not plain or not hasattr(preprocessor, "mean"):
-        # As OpenMMLab loads pictures: BGR.
+        # As OpenMMLab loads images: BGR.
         return preprocessor(dict(inputs=images.flip(1)))["inputs"]
     images = images.to(preprocessor.device, non_blocking=True)
     if not preprocessor.to_rgb:
@@ -154,7 +154,7 @@ def normalise(images: Tensor, preprocessor: Any) -> Tensor:
 
 @LOOPS.register_module()
 class RobustnessLoop(BaseLoop):
-    """Test loop over ``RobustnessSets``: one pass, counts on the device, no Python per picture.
+    """Test loop over ``RobustnessSets``: one pass, counts on the device, no Python per image.
 
     Whenever a part (a set, or one corruption at one severity) is through, its counts go to
     ``robustness_state.json`` in the work directory. The next start with the same config,
@@ -163,7 +163,7 @@ class RobustnessLoop(BaseLoop):
     Args:
         runner: of MMEngine; its model takes ``mode="tensor"`` and has an output for each class.
         dataloader: config with a ``RobustnessSets`` dataset. Sampler and collation are set here:
-            every picture counts exactly once, also on several devices.
+            every image counts exactly once, also on several devices.
         evaluator: not used, the loop counts itself; MMEngine wants one to be there.
         fp16: mixed precision; on a GPU where None.
 
@@ -263,7 +263,7 @@ class RobustnessLoop(BaseLoop):
         self._save(counts, len(self.dataset))
 
     def _save(self, counts: Tensor, seen: int) -> None:
-        """Keep the counts of the parts that end within the first ``seen`` pictures."""
+        """Keep the counts of the parts that end within the first ``seen`` images."""
         summed = counts.clone()
         all_reduce(summed)
         rows = summed.tolist()
@@ -273,7 +273,7 @@ class RobustnessLoop(BaseLoop):
             hits = dict(zip(COUNTS, row, strict=True))
             if hits["not_finite"]:
                 raise ValueError(
-                    f"{part.name}: logits of {hits['not_finite']} pictures are not finite; if "
+                    f"{part.name}: logits of {hits['not_finite']} images are not finite; if "
                     "mixed precision is the reason, --cfg-options test_cfg.fp16=False"
                 )
             if is_main_process() and part.digests()[1] != self.digests[part.name]:
@@ -329,12 +329,12 @@ def run_identity(cfg: Config, checkpoint: str | None) -> str:
 def robustness_metrics(hits: dict[str, dict[str, int]], parts: list[Part]) -> dict[str, float]:
     """Figures of all sets, in percent, from the counts of their parts.
 
-    ``top1`` of each set; of the validation set ``top5`` and, where the pictures have such labels,
+    ``top1`` of each set; of the validation set ``top5`` and, where the images have such labels,
     ``real_top1`` too. Of A and R: ``top1`` with the logits of the set's 200 classes alone,
     ``clean_top1`` the same on those classes of the validation set, ``top1_1000way`` with all
     logits. ``confidence`` and ``ece`` are of the classes that ``top1`` is of; of C means over
     severities and corruptions, as ``mean_error`` is. Of C see ``corruption_metrics``. Of cue
-    conflicts ``shape`` and ``texture``, the share of pictures decided so, and ``shape_bias``.
+    conflicts ``shape`` and ``texture``, the share of images decided so, and ``shape_bias``.
 
     Args:
         hits: name of a part -> `COUNTS`.
@@ -394,7 +394,7 @@ def calibration_metrics(counts: dict[str, int]) -> dict[str, float]:
         counts: `BIN_COUNTS` of a part.
 
     Source: Guo et al. 2017: the distance of accuracy and mean confidence in each of the bins,
-    weighted by its share of the pictures.
+    weighted by its share of the images.
     """
     right = [counts[f"right_{b}"] for b in range(BINS)]
     confidence = [counts[f"confidence_{b}"] / UNIT for b in range(BINS)]
@@ -420,7 +420,7 @@ def _mean_calibration(known: dict[str, dict[int, dict[str, float]]]) -> dict[str
 
 def cue_metrics(counts: dict[str, int], part: Part) -> dict[str, float]:
     """``shape_bias``, the share of shapes among decisions for either cue, in percent; and the share
-    of the pictures with a conflict that are decided by ``shape`` and by ``texture``.
+    of the images with a conflict that are decided by ``shape`` and by ``texture``.
 
     Source: Geirhos et al. 2019.
     """

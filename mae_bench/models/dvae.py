@@ -1,4 +1,4 @@
-"""DALL-E's image tokenizer as a target: its encoder, and the tokens of a picture."""
+"""DALL-E's image tokenizer as a target: its encoder, and the tokens of an image."""
 
 import sys
 from collections import OrderedDict
@@ -144,8 +144,8 @@ class DVAETarget(Target):
         return F.cross_entropy(prediction.flatten(0, 1), target.flatten())
 
     def to_pixels(self, prediction: Tensor, patches: Tensor) -> Tensor:
-        """Raise ValueError: a picture would need DALL-E's decoder, which training does not."""
-        raise ValueError("a model of dVAE tokens predicts no pixels, so it draws no pictures")
+        """Raise ValueError: an image would need DALL-E's decoder, which training does not."""
+        raise ValueError("a model of dVAE tokens predicts no pixels, so it draws no images")
 
 
 class _PublishedModule(nn.Module):

@@ -11,15 +11,15 @@ from ..registry import MODELS
 
 @MODELS.register_module()
 class FeaturePyramidAdapter(BaseModule):
-    """Resample the taps of a ViT, all of one stride, to the strides of FPN or UperNet.
+    """Resample the maps of a ViT, all of one stride, to the strides of FPN or UperNet.
 
-    Tap i goes to ``strides[i]``: x4 is two transposed convolutions with a norm and GELU between,
+    Map i goes to ``strides[i]``: x4 is two transposed convolutions with a norm and GELU between,
     x2 one transposed convolution, x1 the identity, and x1/k max-pooling over k x k.
 
     Args:
         embed_dim: width D of the backbone.
-        patch_size: stride of the taps in pixels.
-        strides: stride wanted for each tap.
+        patch_size: stride of the maps in pixels.
+        strides: stride wanted for each map.
         norm_cfg: norm between the two convolutions of x4: ``dict(type="GN", num_groups=32)`` in
             the published COCO code, ``dict(type="SyncBN")`` in the ADE20K one.
         lecun_init: start the transposed convolutions from a Lecun normal with zero bias, as the
@@ -81,28 +81,28 @@ class FeaturePyramidAdapter(BaseModule):
                 module.reset_parameters()
         self._is_init = True
 
-    def forward(self, taps: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Taps (B, D, H/p, W/p), one per level -> (B, D, H/stride, W/stride) for each stride.
+    def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Maps (B, D, H/p, W/p), one per level -> (B, D, H/stride, W/stride) for each stride.
 
         Raises:
-            ValueError: another number of taps, or an image smaller than the coarsest stride.
+            ValueError: another number of maps, or an image smaller than the coarsest stride.
         """
-        if len(taps) != len(self.levels):
+        if len(maps) != len(self.levels):
             raise ValueError(
-                f"{len(taps)} taps for {len(self.levels)} pyramid levels: set the backbone's "
+                f"{len(maps)} maps for {len(self.levels)} pyramid levels: set the backbone's "
                 "out_indices and the adapter's strides to the same length"
             )
-        check_size(taps[-1], self.patch_size, self.coarsest)
-        return tuple(level(tap) for level, tap in zip(self.levels, taps, strict=True))
+        check_size(maps[-1], self.patch_size, self.coarsest)
+        return tuple(level(one) for level, one in zip(self.levels, maps, strict=True))
 
 
-def check_size(tap: Tensor, patch_size: int, coarsest: float) -> None:
+def check_size(features: Tensor, patch_size: int, coarsest: float) -> None:
     """Look whether a map (B, D, H/p, W/p) has a place left at the coarsest stride of a pyramid.
 
     Raises:
         ValueError: it has none.
     """
-    height, width = (side * patch_size for side in tap.shape[2:])
+    height, width = (side * patch_size for side in features.shape[2:])
     if min(height, width) < coarsest:
         raise ValueError(
             f"an image of {height}x{width} pixels has no place of stride {coarsest}, which the "

@@ -289,7 +289,7 @@ class MAE(BaseModel):
         """MMEngine's entry: ``mode="loss"`` gives the loss dict, ``"tensor"`` the prediction.
 
         Raises:
-            ValueError: another mode; :meth:`reconstruct` makes pictures.
+            ValueError: another mode; :meth:`reconstruct` makes images.
         """
         if mode == "loss":
             return {"loss": self.loss(inputs, self.masking_by_sample(inputs, data_samples))}

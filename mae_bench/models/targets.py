@@ -56,7 +56,7 @@ class Target(BaseModule):
         return F.mse_loss(prediction, target)
 
     def to_pixels(self, prediction: Tensor, patches: Tensor) -> Tensor:
-        """Pictures of a prediction: float32 (B, n, out_dim) -> (B, n, p * p * C).
+        """Images of a prediction: float32 (B, n, out_dim) -> (B, n, p * p * C).
 
         Args:
             prediction: what the decoder put out.

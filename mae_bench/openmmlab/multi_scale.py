@@ -15,20 +15,20 @@ def views_of_one_picture(samples: list[dict[str, Any]]) -> dict[str, Any]:
         ValueError: more than one sample.
     """
     if len(samples) != 1:
-        raise ValueError(f"a batch of {len(samples)}: views of one picture need batch_size=1")
+        raise ValueError(f"a batch of {len(samples)}: views of one image need batch_size=1")
     return samples[0]
 
 
 @MODELS.register_module()
 class MultiScaleSegmentor(EncoderDecoder):
-    """mmseg's ``EncoderDecoder``, whose test averages over the views of a picture.
+    """mmseg's ``EncoderDecoder``, whose test averages over the views of an image.
 
     mmseg has the same as a wrapper around a model, whose checkpoints then have other names. With
     one view it is ``EncoderDecoder``.
     """
 
     def test_step(self, data: dict[str, Any]) -> list:
-        """Mean of the class probabilities of all views, at the picture's own size.
+        """Mean of the class probabilities of all views, at the image's own size.
 
         With one output channel, of two classes, the mean is compared with the head's ``threshold``.
 
@@ -39,11 +39,11 @@ class MultiScaleSegmentor(EncoderDecoder):
             one data sample with ``pred_sem_seg``.
 
         Raises:
-            ValueError: views of several pictures.
+            ValueError: views of several images.
         """
-        pictures = {sample.img_path for sample in data["data_samples"]}
-        if len(pictures) != 1:
-            raise ValueError(f"views of {len(pictures)} pictures in a batch: set batch_size=1")
+        images = {sample.img_path for sample in data["data_samples"]}
+        if len(images) != 1:
+            raise ValueError(f"views of {len(images)} images in a batch: set batch_size=1")
         results = []
         for image, sample in zip(data["inputs"], data["data_samples"], strict=True):
             results += super().test_step(dict(inputs=[image], data_samples=[sample]))

@@ -127,7 +127,7 @@ def partial_fine_tuning(
     """Accuracy by the number of blocks that train: MAE Figure 9, with its numbers where measured.
 
     0 is linear probing. Runs of several configs are joined: those that have the metric and as many
-    validation pictures.
+    validation images.
     """
     found = []
     for metric in dict.fromkeys(c.metric for c in columns if c.metric.endswith("top1")):
@@ -152,7 +152,7 @@ def partial_fine_tuning(
                 points = {float(n.row): n.published for n in numbers if n.published is not None}
                 curves[f"{method}, published"] = [Curve(points)]
                 shown.append(f"{method}, published")
-            title = f"Partial fine-tuning, {count:,} validation pictures"
+            title = f"Partial fine-tuning, {count:,} validation images"
             found.append(_draw(curves, shown, title, "blocks that train", "top-1 (%)"))
     return found
 

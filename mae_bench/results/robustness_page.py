@@ -1,4 +1,4 @@
-"""The table of the robustness sets, and pictures of accuracy against severity, from records."""
+"""The table of the robustness sets, and drawings of accuracy against severity, from records."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -59,7 +59,7 @@ COLUMNS = (
     "shape bias",
 )
 MORE_FIGURES = ("confidence", "ece", "real_top1", "shape_bias")
-# What stands before <corruption>/<severity>; the last is MiniWorld's, whose pictures have no clean
+# What stands before <corruption>/<severity>; the last is MiniWorld's, whose images have no clean
 # set beside them.
 ERROR_PREFIXES = ("imagenet_c/error/", "corrupted_val/error/")
 
@@ -74,13 +74,13 @@ def print_table(
 
     Args:
         metrics: of ``RobustnessLoop``.
-        counts: pictures of each set.
+        counts: images of each set.
         cells: cells of shipped tables that the run claims.
         missing: sets that were not there, one line each.
     """
     table = Table(box=SIMPLE_HEAD)
-    for heading in ("set", "pictures", "figure", "%", "published"):
-        right = heading in ("pictures", "%", "published")
+    for heading in ("set", "images", "figure", "%", "published"):
+        right = heading in ("images", "%", "published")
         table.add_column(heading, justify="right" if right else "left", overflow="fold")
     published = {}
     for claim in cells:
@@ -144,7 +144,7 @@ def accuracy_by_severity(record: Record) -> dict[str, Curve]:
 
 
 def write_pictures(records: Mapping[str, Record]) -> str:
-    """A page of HTML: a table of the sets, a picture for each corruption, model against model, and
+    """A page of HTML: a table of the sets, a drawing for each corruption, model against model, and
     Table 13.
 
     Each part is left out where no record has figures for it.
@@ -218,7 +218,7 @@ def _number(value: float | None) -> str:
 
 
 def draw_table_13(records: Mapping[str, Record]) -> list[Markup]:
-    """MAE against supervised by model size, one picture for each set, measured models as points."""
+    """MAE against supervised by model size, one drawing for each set, measured models as points."""
     drawings = []
     for row, metric in TABLE_13_METRICS.items():
         lines = {"MAE, published": row, "supervised, published": f"supervised, {row}"}

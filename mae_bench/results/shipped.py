@@ -18,12 +18,13 @@ def shipped_tables() -> dict[str, Table]:
 
     A file with ``base`` and no name of its own is a variant and counts with its base.
     """
+    paths = sorted((shipped_configs() / "suite").glob("*.yaml"))
+    suites = [load_suite(path).tables for path in paths if not is_variant(path)]
     found: dict[str, Table] = {}
-    for path in sorted((shipped_configs() / "suite").glob("*.yaml")):
-        if not is_variant(path):
-            for table in load_suite(path).tables:
-                if table.published:
-                    found.setdefault(table.name, table)
+    for tables in sorted(suites, key=len):  # those of one table first: others may repeat it
+        for table in tables:
+            if table.published:
+                found.setdefault(table.name, table)
     return found
 
 

@@ -109,8 +109,8 @@ def test_pyramid_of_other_patches_keeps_its_factors():
 
 
 def test_taps_move_to_the_same_relative_depth_unless_given():
-    taps = {"model.backbone.out_indices": [0, 1, 2, 3]}
-    assert load_config(SEGMENTATION, {**VIT, **taps}).model.backbone.out_indices == [0, 1, 2, 3]
+    blocks = {"model.backbone.out_indices": [0, 1, 2, 3]}
+    assert load_config(SEGMENTATION, {**VIT, **blocks}).model.backbone.out_indices == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(

@@ -131,5 +131,5 @@ def test_alexnet_s_clean_error_is_torchvision_s():
 
 
 def test_relative_needs_a_clean_rate():
-    with pytest.raises(ValueError, match="error of the clean pictures is 43.5"):
+    with pytest.raises(ValueError, match="error of the clean images is 43.5"):
         relative_mean_corruption_error(dict(ALEXNET_ERRORS), 43.5)

@@ -55,21 +55,21 @@ def test_four_times_path_is_two_transposed_convolutions(norm_cfg, norm, randomis
     ).eval()
     adapter = FeaturePyramidAdapter(8, 16, (4,), norm_cfg).eval()
     adapter.levels[0].load_state_dict(peer.state_dict())
-    tap = noise(2, 8, 3, 5)
-    torch.testing.assert_close(adapter([tap])[0], peer(tap))
+    one = noise(2, 8, 3, 5)
+    torch.testing.assert_close(adapter([one])[0], peer(one))
 
 
 def test_simple_paths(randomise):
     adapter = randomise(FeaturePyramidAdapter(4, 16, (8, 16, 32)))
-    taps = [noise(2, 4, 4, 6, seed=i) for i in range(3)]
-    doubled, same, halved = adapter(taps)
+    maps = [noise(2, 4, 4, 6, seed=i) for i in range(3)]
+    doubled, same, halved = adapter(maps)
     convolution = adapter.levels[0]
     # Kernel and stride are equal, so each input pixel makes its own 2 x 2 patch.
-    expected = torch.einsum("bchw,cdij->bdhiwj", taps[0], convolution.weight)
+    expected = torch.einsum("bchw,cdij->bdhiwj", maps[0], convolution.weight)
     expected = expected.reshape(2, 4, 8, 12) + convolution.bias[:, None, None]
     torch.testing.assert_close(doubled, expected)
-    assert torch.equal(same, taps[1])
-    assert torch.equal(halved, taps[2].reshape(2, 4, 2, 2, 3, 2).amax(dim=(3, 5)))
+    assert torch.equal(same, maps[1])
+    assert torch.equal(halved, maps[2].reshape(2, 4, 2, 2, 3, 2).amax(dim=(3, 5)))
 
 
 def test_agrees_with_mmsegmentation(randomise):
@@ -79,8 +79,8 @@ def test_agrees_with_mmsegmentation(randomise):
     # Same parameters in the same order under other names.
     assert [v.shape for v in own.values()] == [v.shape for v in peer.state_dict().values()]
     adapter.load_state_dict(dict(zip(own, peer.state_dict().values(), strict=True)))
-    taps = [noise(2, 8, 4, 6, seed=i) for i in range(4)]
-    for ours, theirs in zip(adapter(taps), peer(taps), strict=True):
+    maps = [noise(2, 8, 4, 6, seed=i) for i in range(4)]
+    for ours, theirs in zip(adapter(maps), peer(maps), strict=True):
         torch.testing.assert_close(ours, theirs)
 
 
@@ -109,9 +109,9 @@ def test_initial_weights(lecun_init, expected):
 
 def test_gradients_reach_every_tap(randomise):
     adapter = randomise(FeaturePyramidAdapter(8, 16))
-    taps = [noise(1, 8, 4, 4, seed=i).requires_grad_() for i in range(4)]
-    sum(F.gelu(level).sum() for level in adapter(taps)).backward()
-    assert all(tap.grad.abs().max() > 0 for tap in taps)
+    maps = [noise(1, 8, 4, 4, seed=i).requires_grad_() for i in range(4)]
+    sum(F.gelu(level).sum() for level in adapter(maps)).backward()
+    assert all(one.grad.abs().max() > 0 for one in maps)
 
 
 @pytest.mark.parametrize(
@@ -124,9 +124,9 @@ def test_impossible_stride_names_the_possible_ones(patch_size, stride, choices):
         FeaturePyramidAdapter(8, patch_size, (stride,))
 
 
-def test_number_of_taps_has_to_match():
+def test_number_of_maps_has_to_match():
     adapter = FeaturePyramidAdapter(8, 16, (8, 16))
-    with pytest.raises(ValueError, match="3 taps for 2 pyramid levels"):
+    with pytest.raises(ValueError, match="3 maps for 2 pyramid levels"):
         adapter([noise(1, 8, 2, 2)] * 3)
 
 

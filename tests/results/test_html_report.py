@@ -152,7 +152,7 @@ def test_scaling_and_partial_fine_tuning_are_drawn(tmp_path, record):
     assert {
         "Scaling: ImageNet-1K fine-tuning: top-1 (%) by parameters of the ViT (M), "
         "MAE, measured, MAE, published",
-        "Partial fine-tuning, 50,000 validation pictures: top-1 (%) by blocks that train, "
+        "Partial fine-tuning, 50,000 validation images: top-1 (%) by blocks that train, "
         "MAE, MAE, published, MoCo v3, published",
         "Scaling: finetune, accuracy/top1: finetune, accuracy/top1 by parameters (M), MAE",
     } <= labels

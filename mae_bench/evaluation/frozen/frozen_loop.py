@@ -104,7 +104,7 @@ def image_features(
 class FrozenLoop(BaseLoop):
     """Extract features of the training and the validation images, then measure on them.
 
-    They are in a cache: those of the same weights, model, pictures, crop and precision are taken
+    They are in a cache: those of the same weights, model, images, crop and precision are taken
     from there. What an interrupted extraction has finished is kept. Several processes share the
     extraction; the first one measures. ``heads`` are the linear classifiers that measures trained.
 

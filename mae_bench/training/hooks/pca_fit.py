@@ -17,15 +17,15 @@ from ...registry import HOOKS
 
 @HOOKS.register_module()
 class FitPCATarget(Hook):
-    """Fit the basis of :class:`PCATarget` on the training pictures, as they are augmented.
+    """Fit the basis of :class:`PCATarget` on the training images, as they are augmented.
 
     A run that is resumed, or starts from a checkpoint with a basis, keeps that one. The states of
     the random number generators are put back, so the run goes on as if nothing had been drawn.
 
     Args:
-        images: how many pictures are looked at, by all processes together.
+        images: how many images are looked at, by all processes together.
 
-    Source: MAE, section 4.1. On how many pictures the authors fitted is UNKNOWN; 10,000 pictures
+    Source: MAE, section 4.1. On how many images the authors fitted is UNKNOWN; 10,000 images
     are 2 million patches for the 768 x 768 covariance.
     """
 
@@ -36,7 +36,7 @@ class FitPCATarget(Hook):
         """Fit, unless there is a basis.
 
         Raises:
-            ValueError: the model has another target, or there are too few pictures.
+            ValueError: the model has another target, or there are too few images.
         """
         model = unwrap(runner.model)
         target = getattr(model, "target", None)
@@ -53,7 +53,7 @@ class FitPCATarget(Hook):
         np.random.set_state(states[1])
 
     def fit(self, runner: Runner, model: Any, target: PCATarget) -> None:
-        """Gather the moments of this process's share of pictures, then of all."""
+        """Gather the moments of this process's share of images, then of all."""
         moments = PatchMoments(len(target.mean), target.mean.device)
         patch_size = model.backbone.patch_size
         rows, columns = model.backbone.grid

@@ -196,7 +196,7 @@ class RunCard(Hook):
             flops = count_forward_flops(unwrap(runner.model), data_batch, padded)
             runner.run_card["forward_gflops_per_image"] = round(flops / 1e9, 6)
         except Exception as error:
-            # Such as pictures that a sliding window cuts to what fits, or a model or batch of one's
+            # Such as images that a sliding window cuts to what fits, or a model or batch of one's
             # own: what is only counted must not end a run.
             runner.logger.warning(f"operations of the forward pass not counted: {error}")
 
