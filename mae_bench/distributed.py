@@ -1,6 +1,7 @@
 """What MMEngine's wrappers for distributed training need of everyone."""
 
 import os
+import subprocess
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -23,6 +24,16 @@ def starts_first(launcher: str) -> bool:
     Without a launcher it is the only one, wherever it was started.
     """
     return os.environ.get(RANK_VARIABLES.get(launcher, ""), "0") == "0"
+
+
+def name_slurm_task() -> None:
+    """Say in PyTorch's variables which of the processes that ``srun`` has started this one is."""
+    for name, own in (("RANK", "PROCID"), ("LOCAL_RANK", "LOCALID"), ("WORLD_SIZE", "NTASKS")):
+        os.environ[name] = os.environ[f"SLURM_{own}"]
+    os.environ.setdefault("MASTER_PORT", "29500")
+    if "MASTER_ADDR" not in os.environ:
+        command = ["scontrol", "show", "hostnames", os.environ["SLURM_NODELIST"]]
+        os.environ["MASTER_ADDR"] = subprocess.check_output(command, text=True).split()[0]
 
 
 def same_everywhere(find: Callable[[], T]) -> T:

@@ -60,8 +60,8 @@ def parse_args(shipped: str | None) -> argparse.Namespace:
         nargs="+",
         default=[],
         metavar="KEY=VALUE",
-        help="what each job that trains is given, in place of the suite's: gpus=8 amp=bfloat16 "
-        "cpus_per_gpu=12",
+        help="what each job that trains is given, in place of the suite's: gpus=8 nodes=2 "
+        "amp=bfloat16 cpus_per_gpu=12",
     )
     parser.add_argument(
         "--checkpoint",
@@ -122,6 +122,8 @@ def main(shipped: str | None = None) -> int:
         list_missing(plan)
         if not args.dry_run:
             raise ValueError(f"{len(plan.missing)} files are missing, listed above")
+    if args.executor != "slurm" and not args.dry_run:
+        refuse_nodes(jobs, args.executor)
     executor, slots = make_executor(args, work_dir, len(jobs))
     state = current_state(jobs, slots, args.retry_failed)
     if args.dry_run:
@@ -177,12 +179,27 @@ def parse_resources(given: list[str]) -> dict[str, Any]:
     return found
 
 
+def refuse_nodes(jobs: Sequence[Job], executor: str) -> None:
+    """Raise ValueError for a job over several nodes, which a runner of one machine cannot start."""
+    for job in jobs:
+        if (job.resources.nodes or 1) > 1:
+            raise ValueError(
+                f"{job.name}: its resources have nodes={job.resources.nodes}, and --executor "
+                f"{executor} has one machine: give --executor slurm, or --resources nodes=1"
+            )
+
+
 def make_executor(args: argparse.Namespace, work_dir: Path, jobs: int) -> tuple[Executor, int]:
     """The executor, and how many jobs it runs at once."""
     if args.executor == "slurm":
         parameters = pairs("--slurm", args.slurm)
-        if "gpus_per_node" in parameters:
-            raise ValueError("--slurm gpus_per_node: give --resources gpus=N, which uses them too")
+        for key, own in (
+            ("gpus_per_node", "gpus"),
+            ("nodes", "nodes"),
+            ("ntasks_per_node", "gpus"),
+        ):
+            if key in parameters:
+                raise ValueError(f"--slurm {key}: give --resources {own}=N, which uses them too")
         slots = min(jobs, args.jobs or jobs)
         parameters.setdefault("array_parallelism", slots)
         return SlurmExecutor(work_dir, parameters), slots
@@ -206,7 +223,8 @@ def list_jobs(state: State, console: PlainConsole) -> None:
             status = what if job.name in names else status
         time = "unknown" if cost.seconds is None else duration(cost.seconds)
         mark = "~" if cost.source == "suite" else ""
-        gpus = f"  {job.resources.gpus} GPUs" if (job.resources.gpus or 1) > 1 else ""
+        processes = job.resources.processes
+        gpus = f"  {processes} GPUs" if processes > 1 else ""
         needs = f"  needs {_short_list(job.needs)}" if job.needs else ""
         line = f"{status:7}  {mark + time:>12}  {job.name}{gpus}{needs}"
         console.print(line, soft_wrap=True)
@@ -225,7 +243,7 @@ def list_gpu_hours(jobs: Sequence[Job], gpu: str, console: PlainConsole) -> None
     Raises:
         ValueError: no such GPU.
     """
-    from ..suite.gpu_cost import estimate
+    from ..suite.gpu_cost import estimate, hours_of
     from ..training.gpus import gpu_named
     from ..training.training_cost import UTILISATION
 
@@ -235,10 +253,10 @@ def list_gpu_hours(jobs: Sequence[Job], gpu: str, console: PlainConsole) -> None
         found = estimate(job, gpu)
         if found is None:
             continue
-        if found.hours is None:
+        hours, gpus = hours_of(job, found), found.gpus
+        if hours is None:
             unknown += 1
             continue
-        hours, gpus = found.hours, found.gpus
         total, counted = total + hours * gpus, counted + 1
         console.print(
             f"{hours:10,.2f} h on {gpus} GPUs  batch {found.shares.total:,}  {job.name}",

@@ -7,7 +7,7 @@ into job and record and back into the drawn table; nothing infers it.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,14 +31,21 @@ class Resources:
     """What a job that trains is given. The batch of its recipe is held whatever this is.
 
     Args:
-        gpus: processes of the job, with a GPU each where there are GPUs; None: one.
+        gpus: processes of the job on a node, with a GPU each where there are GPUs; None: one.
+        nodes: of a Slurm job; None: one.
         amp: ``bfloat16`` or ``float16``; None: float32.
         cpus_per_gpu: cores for each process, which a Slurm job asks for; None: the cluster decides.
     """
 
     gpus: int | None = None
+    nodes: int | None = None
     amp: str | None = None
     cpus_per_gpu: int | None = None
+
+    @property
+    def processes(self) -> int:
+        """Processes of the job on all of its nodes."""
+        return (self.gpus or 1) * (self.nodes or 1)
 
 
 @dataclass(frozen=True)
@@ -70,6 +77,38 @@ class Start:
 
 
 @dataclass(frozen=True)
+class Search:
+    """A search by Optuna over settings of a task.
+
+    Args:
+        space: dotted key -> list of values, or ``low``, ``high`` and ``log``.
+        trials, gpu_hours: the budget, for each start; the first that is used up counts.
+        sampler: one of `SAMPLERS`.
+        seed: of the sampler.
+        rungs: steps of the schedule (of a validation) at which all but the best trials stop.
+        reduction_factor: one of so many goes on.
+        runners: jobs that work on the search.
+        name, select, direction: job that the best trial becomes, metric, and ``"max"`` or
+            ``"min"``.
+    """
+
+    space: Mapping[str, Any]
+    trials: int | None = None
+    gpu_hours: float | None = None
+    sampler: str = "tpe"
+    seed: int = 0
+    rungs: Sequence[int] = ()
+    reduction_factor: int = 3
+    runners: int = 1
+    name: str = ""
+    select: str = ""
+    direction: str = "max"
+
+
+SAMPLERS = ("tpe", "gp", "random")
+
+
+@dataclass(frozen=True)
 class Task:
     """One recipe: a config that trains, or one that tests what another task trained.
 
@@ -79,6 +118,7 @@ class Task:
         overrides: of it, dotted key -> value.
         test: task whose model is tested; ``"start"``: the start's own checkpoint.
         grid, select: search over values (dotted key -> list); best by this metric.
+        search: in place of a grid.
         minutes: rough cost on one core.
         resources: where it trains.
     """
@@ -89,6 +129,7 @@ class Task:
     test: str | None = None
     grid: Mapping[str, list[Any]] = field(default_factory=dict)
     select: str | None = None
+    search: Search | None = None
     minutes: float | None = None
     resources: Resources = Resources()
 

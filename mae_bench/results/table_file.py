@@ -24,10 +24,12 @@ from .table import (
     NOT_PUBLISHED,
     PRETRAIN,
     RANDOM,
+    SAMPLERS,
     Cell,
     Facts,
     Place,
     Resources,
+    Search,
     Start,
     Table,
     Task,
@@ -384,7 +386,7 @@ class _Reader:
     def task(self, label: str, data: Any, key: str) -> Task:
         self.check(isinstance(label, str) and folder_name(label) == label, key, _FOLDER)
         self.check(label != PRETRAIN, key, "is the name of pre-trainings; choose another")
-        optional = {"test", "overrides", "grid", "select", "minutes", "resources"}
+        optional = {"test", "overrides", "grid", "search", "select", "minutes", "resources"}
         self.keys(data, key, {"config"}, optional)
         self.check(
             "test" not in data or "resources" not in data,
@@ -393,14 +395,19 @@ class _Reader:
         )
         self.check(isinstance(data["config"], str), f"{key}.config", "must be a file")
         self.positive(data, "minutes", key)
+        searched = data.keys() & {"grid", "search"}
+        self.check(len(searched) < 2, f"{key}.search", "and 'grid' exclude each other")
         self.check(
-            ("grid" in data) == ("select" in data),
-            f"{key}.grid",
+            len(searched) == ("select" in data),
+            f"{key}.{'search' if 'search' in data else 'grid'}",
             "and 'select', the metric that the best is chosen by, need each other",
         )
+        search = None
         if "grid" in data:
             self.grid(data, key)
-        return Task(label, **self.job(data, key))
+        if "search" in data:
+            search = self.search(data, f"{key}.search")
+        return Task(label, **{**self.job(data, key), "search": search})
 
     def job(self, data: Mapping[str, Any], key: str) -> dict[str, Any]:
         where = f"{self.file}: key '{key}.resources'"
@@ -425,6 +432,50 @@ class _Reader:
             )
             for value in values:
                 self.overrides({"overrides": {name: value}}, f"{key}.grid")
+
+    def search(self, data: Mapping[str, Any], key: str) -> Search:
+        self.check("test" not in data, key, "is for tasks that train; this one tests")
+        found = data["search"]
+        budget = {"trials", "gpu_hours"}
+        optional = {"sampler", "seed", "rungs", "reduction_factor", "runners"}
+        self.keys(found, key, {"space"}, optional | budget)
+        self.check(found.keys() & budget, key, "needs a budget: 'trials', 'gpu_hours' or both")
+        self.positive(found, "gpu_hours", key)
+        for name in ("trials", "runners", "reduction_factor"):
+            value = found.get(name, 2)
+            self.check(type(value) is int and value > 0, f"{key}.{name}", "must be 1 or more")
+        self.check(found.get("reduction_factor", 2) > 1, f"{key}.reduction_factor", "must be 2 up")
+        sampler = found.get("sampler", "tpe")
+        self.check(sampler in SAMPLERS, f"{key}.sampler", f"must be one of {', '.join(SAMPLERS)}")
+        self.check(type(found.get("seed", 0)) is int, f"{key}.seed", "must be an integer")
+        rungs = found.get("rungs", [])
+        self.check(
+            isinstance(rungs, list)
+            and all(type(one) is int and one > 0 for one in rungs)
+            and rungs == sorted(set(rungs)),
+            f"{key}.rungs",
+            "must be steps of the schedule, the first one first",
+        )
+        space = found["space"]
+        self.check(isinstance(space, dict) and space, f"{key}.space", "must map keys to values")
+        for name, values in space.items():
+            self.range(values, f"{key}.space.{name}")
+            self.check(name not in (data.get("overrides") or {}), key, f"has {name} of overrides")
+            for value in values if isinstance(values, list) else (values["low"], values["high"]):
+                self.overrides({"overrides": {name: value}}, f"{key}.space")
+        return Search(**found)
+
+    def range(self, values: Any, key: str) -> None:
+        """Check a list of values, or a range with ``low`` and ``high``."""
+        if isinstance(values, list):
+            self.check(values, key, "must have values")
+            return
+        self.keys(values, key, {"low", "high"}, {"log"})
+        low, high = values["low"], values["high"]
+        numbers = all(type(one) in (int, float) for one in (low, high))
+        self.check(numbers and low < high, key, "must have a 'low' below its 'high', both numbers")
+        self.check(type(values.get("log", False)) is bool, f"{key}.log", "must be true or false")
+        self.check(not values.get("log") or low > 0, f"{key}.low", "must be above 0 with 'log'")
 
     def positive(self, data: Mapping[str, Any], name: str, key: str) -> None:
         value = data.get(name, 1.0)

@@ -20,7 +20,7 @@ from .order import path_lengths
 from .state import State
 from .worker import DISK_FULL, EXIT_CODES, TERMINATE_SECONDS
 
-RUN_WORKER = "import sys; from mae_bench.suite.worker import main; sys.exit(main())"
+RUN_WORKER = "import sys; from mae_bench.suite.run_job import main; sys.exit(main())"
 POLL_SECONDS = 0.1
 # reading every open job's folder is work for a network file system
 SCAN_SECONDS = 1.0

@@ -16,6 +16,22 @@ COUNTS = ("model.", "train_cfg.", "total_batch_size", "train_dataloader.batch_si
 COUNTS_NOT = ("drop_path_rate", "init_cfg")
 
 
+def hours_of(job: Job, estimated: Estimate) -> float | None:
+    """Hours that a job takes at most; of a runner of a search for its share of the budget.
+
+    None where that is unknown.
+    """
+    hours, search = estimated.hours, job.search
+    if search is None:
+        return hours
+    shares = []
+    if hours is not None and search.trials is not None:
+        shares.append(hours * search.trials / search.runners)
+    if search.gpu_hours is not None:
+        shares.append(search.gpu_hours / estimated.gpus / search.runners)
+    return min(shares, default=None)
+
+
 def estimate(job: Job, gpu: str) -> Estimate | None:
     """What a job takes on GPUs of one kind.
 
@@ -38,7 +54,7 @@ def estimate(job: Job, gpu: str) -> Estimate | None:
         for option in options
         if option.startswith(COUNTS) and not option.partition("=")[0].endswith(COUNTS_NOT)
     )
-    return _estimate(config, deciding, gpu, job.resources.gpus or 1, job.resources.amp)
+    return _estimate(config, deciding, gpu, job.resources.processes, job.resources.amp)
 
 
 @cache

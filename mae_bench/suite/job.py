@@ -8,7 +8,7 @@ from typing import Any
 
 from ..files import read_json, sha256_of, write_json_atomic
 from ..results.record import CLAIM_KEYS, read_record, write_record
-from ..results.table import Resources
+from ..results.table import Resources, Search
 from ..run_folder import ATTEMPTS_NAME, JOB_NAME, RECORD_NAME, stated_sum
 
 
@@ -21,13 +21,15 @@ class Job:
         task: label of the record; that of a cell of a search grid says which cell it is.
         command: arguments of the Python interpreter.
         config_sha256: of the config with the seed and the overrides; None for a job that chooses
-            among others, whose record is a copy of one of theirs.
+            among others, whose record is a copy of one of theirs, or takes settings of a search.
         checkpoint: file the job starts from; made by the job in `needs` if there is one.
         needs: names of the jobs that have to be done before.
         minutes: estimated cost on one core; None where the suite does not say.
         signature: SHA-256 over everything that decides the job's result and is known before.
         cells: cells of tables that the job's record claims, see ``results.record``.
         resources: what it is given; they change nothing but its duration, except for precision.
+        search: for which it trains with one setting after the other; `command` has none yet.
+        settings_of: job whose search has found further settings of the command.
     """
 
     name: str
@@ -43,6 +45,8 @@ class Job:
     signature: str
     cells: list[dict[str, Any]] = field(default_factory=list)
     resources: Resources = Resources()
+    search: Search | None = None
+    settings_of: str | None = None
 
     @property
     def work_dir(self) -> Path:
@@ -60,8 +64,10 @@ class Job:
         """Inverse of `to_json`."""
         checkpoint = Path(data["checkpoint"]) if data["checkpoint"] else None
         resources = Resources(**data["resources"])
+        search = Search(**data["search"]) if data["search"] else None
+        tuples = {key: tuple(data[key]) for key in ("command", "needs")}
         fixed = dict(folder=Path(data["folder"]), checkpoint=checkpoint, resources=resources)
-        return cls(**{**data, **{key: tuple(data[key]) for key in ("command", "needs")}, **fixed})
+        return cls(**{**data, **tuples, **fixed, "search": search})
 
     def description(self) -> dict[str, Any]:
         """What ``job.json`` holds."""

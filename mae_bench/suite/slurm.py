@@ -18,8 +18,9 @@ from ..processes import slurm_job
 from ..results.table import Resources
 from ..run_folder import SLURM_LOGS_NAME, SUBMISSION_NAME
 from .job import Job
+from .run_job import worker_for
 from .state import State
-from .worker import DISK_FULL, FAILED, STOPPED, Worker
+from .worker import DISK_FULL, FAILED, STOPPED
 
 QUEUE_SECONDS = 10.0  # between two questions to the scheduler, which has other users
 MAX_TIMEOUTS = 100  # a job that reaches its time limit is requeued and goes on this often
@@ -44,9 +45,12 @@ class SlurmTask:
         Raises:
             RuntimeError: the job failed: so does the Slurm job, and what depends on it is dropped.
         """
+        gpus, nodes = self.job.resources.gpus or 1, self.job.resources.nodes or 1
         cores = int(os.environ.get("SLURM_CPUS_PER_TASK", "1"))
-        os.environ["OMP_NUM_THREADS"] = str(max(1, cores // (self.job.resources.gpus or 1)))
-        worker = Worker(self.job, self.dead, self.retry, processes=self.job.resources.gpus or 1)
+        if nodes == 1:  # one task, for all of its processes
+            cores = max(1, cores // gpus)
+        os.environ["OMP_NUM_THREADS"] = str(cores)
+        worker = worker_for(self.job, dead=self.dead, retry=self.retry, processes=gpus, nodes=nodes)
         # Sent when the job is cancelled, requeued or preempted; submitit's own handler ignores it.
         signal.signal(signal.SIGTERM, lambda *_: worker.stop())
         outcome = worker.run()
@@ -164,14 +168,20 @@ class SlurmExecutor:
             parameters["dependency"] = "afterok:" + ":".join(dependencies)
         if resources.gpus:
             parameters["gpus_per_node"] = resources.gpus
+        if (resources.nodes or 1) > 1:
+            # a task for each GPU, which the one that submitit starts on the first node starts
+            parameters |= {"nodes": resources.nodes, "ntasks_per_node": resources.gpus or 1}
+            parameters["srun_args"] = ["--overlap", "--nodes=1", "--ntasks=1"]
+            parameters["srun_args"].append("--ntasks-per-node=1")
         if resources.cpus_per_gpu:
-            parameters["cpus_per_task"] = resources.cpus_per_gpu * (resources.gpus or 1)
+            processes = 1 if "nodes" in parameters else resources.gpus or 1  # of a task
+            parameters["cpus_per_task"] = resources.cpus_per_gpu * processes
         executor.update_parameters(**{**parameters, **self._parameters})
         with executor.batch():
-            tasks = [
+            calls = [
                 SlurmTask(job, state.dead.get(job.name), state.retry.get(job.name)) for job in jobs
             ]
-            handles = [executor.submit(task) for task in tasks]
+            handles = [executor.submit(call) for call in calls]
         for job, handle in zip(jobs, handles, strict=True):
             self._ids[job.name] = handle.job_id
             job.claim()

@@ -1,12 +1,10 @@
 """The process of one job: it holds the job's folder, runs its command and says how it went.
 
-``main`` reads ``{"job": ..., "dead": ..., "retry": ..., "parent": ..., "processes": ...}`` as JSON
-from standard input; a Slurm job calls :class:`Worker` itself. It imports no torch, so it starts at
-once and survives what may befall the command: a crash, a want of memory, a hang.
+It imports no torch, so it starts at once and survives what may befall the command: a crash, a want
+of memory, a hang.
 """
 
 import ctypes
-import json
 import os
 import signal
 import socket
@@ -18,14 +16,18 @@ from contextlib import suppress
 from typing import IO
 
 from ..attempt import ATTEMPT_VARIABLE, HEARTBEAT_SECONDS, Attempt, Watch, take
-from ..files import EXIT_DISK_FULL, DiskFull, write_json_atomic
+from ..files import EXIT_DISK_FULL, write_json_atomic
 from ..processes import slurm_job
+from ..results.record import read_record
 from ..run_folder import FAILED_NAME, LOG_NAME, RECORD_NAME, clear_remains
 from .job import Job
 from .state import failure_of
 
 Process = subprocess.Popen[bytes]
-LAUNCHER = ("--launcher", "pytorch")
+# What a step has to know of its Slurm job; the other variables are of the step that we are in.
+OF_SLURM_JOB = ("CONF", "JOB_ID", "ARRAY_JOB_ID", "ARRAY_TASK_ID", "RESTART_COUNT")
+# submitit's signal before the end is for this process alone; ending the step is up to it
+IGNORE_WARNING = ("sh", "-c", 'trap "" USR2; exec "$@"', "sh")
 LOG_TAIL_LINES = 20
 LOG_TAIL_BYTES = 1 << 16
 POLL_SECONDS = 0.1
@@ -34,6 +36,7 @@ TERMINATE_SECONDS = 20.0
 
 DONE, FAILED, BUSY, NOT_READY, STOPPED = "done", "failed", "busy", "not ready", "stopped"
 DISK_FULL = "disk full"  # nothing is wrong with the job: it is to be started again
+TERMINATED = (signal.SIGTERM, 128 + signal.SIGTERM)  # of a process, and as srun says it
 EXIT_CODES = {DONE: 0, FAILED: 1, BUSY: 3, NOT_READY: 4, STOPPED: 5, DISK_FULL: EXIT_DISK_FULL}
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -45,7 +48,8 @@ class Worker:
         dead: number of an attempt at the job that is known to be dead, see `take`.
         retry: number of a failed attempt, after which the job is tried once more.
         parent: process that the job must not outlive; None for any.
-        processes: of the job's command, which share its batch.
+        processes: of the job's command on a node, which share its batch.
+        nodes: of the Slurm job that this process is in.
     """
 
     def __init__(
@@ -55,8 +59,10 @@ class Worker:
         retry: int | None = None,
         parent: int | None = None,
         processes: int = 1,
+        nodes: int = 1,
     ) -> None:
         self.job = job
+        self.nodes = nodes
         self.processes = processes
         self.dead = dead
         self.retry = retry
@@ -99,10 +105,13 @@ class Worker:
             return FAILED  # with another runner, since ours looked
         (self.job.folder / FAILED_NAME).unlink(missing_ok=True)
         clear_remains(self.job.folder)
-        path = self.job.folder / LOG_NAME
-        with path.open("ab") as log:
-            start = log.tell()
-            started = [self._start(log, attempt, rank) for rank in self._ranks()]
+        with (self.job.folder / LOG_NAME).open("ab") as log:
+            return self.run_command(attempt, log)
+
+    def run_command(self, attempt: Attempt, log: IO[bytes]) -> str:
+        """Run the command of the job, whose folder is held, to its end."""
+        start = log.tell()
+        started = [self._start(log, attempt, *one) for one in self._commands()]
         try:
             finished = self._wait(started, attempt)
         finally:
@@ -114,44 +123,82 @@ class Worker:
         if reason is None:
             return DONE
         # Slurm ends all processes of a job at once, the command maybe before us
-        if not finished or (code == -signal.SIGTERM and slurm_job()):
+        if not finished or (abs(code) in TERMINATED and slurm_job()):
             return STOPPED
         if code == EXIT_DISK_FULL:
             return DISK_FULL
-        with path.open("rb") as log:
-            log.seek(max(start, path.stat().st_size - LOG_TAIL_BYTES))
-            lines = log.read().decode(errors="replace").splitlines()
+        path = self.job.folder / LOG_NAME
+        with path.open("rb") as said:
+            said.seek(max(start, path.stat().st_size - LOG_TAIL_BYTES))
+            lines = said.read().decode(errors="replace").splitlines()
+        return self.fail(attempt, reason, lines[-LOG_TAIL_LINES:])
+
+    def fail(self, attempt: Attempt, reason: str, tail: list[str]) -> str:
+        """Leave a note of what went wrong."""
         failure = {
             "job": self.job.name,
             "command": list(self.job.command),
             "attempt": attempt.number,
             "reason": reason,
-            "log_tail": lines[-LOG_TAIL_LINES:],
+            "log_tail": tail,
         }
         write_json_atomic(failure, self.job.folder / FAILED_NAME)
         return FAILED
 
-    def _ranks(self) -> list[dict[str, str]]:
-        """What PyTorch reads in each process of the command; nothing where there is one."""
-        if self.processes == 1:
-            return [{}]
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = str(free.getsockname()[1])
-        common = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        common |= {"WORLD_SIZE": str(self.processes), "LOCAL_WORLD_SIZE": str(self.processes)}
-        ranks = map(str, range(self.processes))
-        return [{**common, "RANK": rank, "LOCAL_RANK": rank} for rank in ranks]
+    def ended_early(self) -> bool:
+        """Whether the command has to be ended."""
+        return self.stopping or self.parent not in (None, os.getppid())
 
-    def _start(self, log: IO[bytes], attempt: Attempt, rank: dict[str, str]) -> Process:
-        # Not by torchrun, whose processes have sessions of their own and outlive it when it is
-        # killed.
+    def _commands(self) -> list[tuple[list[str], dict[str, str]]]:
+        """The processes to start, and the environment of each, in which PyTorch finds the others.
+
+        Not by torchrun, whose processes have sessions of their own and outlive it when it is
+        killed.
+        """
+        command, environment = [sys.executable, *self.job.command], dict(os.environ)
+        if self.job.settings_of:
+            chosen = read_record(self.job.work_dir / self.job.settings_of / RECORD_NAME)
+            settings = chosen.run_card["search"]["settings"]
+            command += [f"{key}={text}" for key, text in settings.items()]
+        if self.processes * self.nodes == 1:
+            return [(command, environment)]
+        with socket.socket() as free:
+            free.bind(("", 0))
+            environment["MASTER_PORT"] = str(free.getsockname()[1])
+        if self.nodes > 1:
+            return [self._step([*command, "--launcher", "slurm"], environment)]
+        environment |= {"MASTER_ADDR": "127.0.0.1", "WORLD_SIZE": str(self.processes)}
+        environment["LOCAL_WORLD_SIZE"] = str(self.processes)
+        command += ["--launcher", "pytorch"]
+        ranks = map(str, range(self.processes))
+        return [(command, {**environment, "RANK": rank, "LOCAL_RANK": rank}) for rank in ranks]
+
+    def _step(
+        self, command: list[str], environment: dict[str, str]
+    ) -> tuple[list[str], dict[str, str]]:
+        """The command as a step of a Slurm job: a task for each GPU, from this node on."""
+        kept = {f"SLURM_{name}" for name in OF_SLURM_JOB}
+        environment = {
+            key: value
+            for key, value in environment.items()
+            if not key.startswith("SLURM_") or key in kept
+        }
+        environment["MASTER_ADDR"] = socket.gethostname()
+        step = ["srun", "--overlap", "--kill-on-bad-exit=1", f"--nodes={self.nodes}"]
+        step += [f"--ntasks={self.nodes * self.processes}", f"--ntasks-per-node={self.processes}"]
+        if cores := os.environ.get("SLURM_CPUS_PER_TASK"):
+            step.append(f"--cpus-per-task={cores}")
+        return [*step, *IGNORE_WARNING, *command], environment
+
+    def _start(
+        self, log: IO[bytes], attempt: Attempt, command: list[str], environment: dict[str, str]
+    ) -> Process:
         return subprocess.Popen(
-            [sys.executable, *self.job.command, *(LAUNCHER if rank else ())],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **rank, ATTEMPT_VARIABLE: str(attempt.path.resolve())},
+            env={**environment, ATTEMPT_VARIABLE: str(attempt.path.resolve())},
             # its own process group, so that its data loaders can be ended with it
             start_new_session=True,
             preexec_fn=_die_with_parent(),
@@ -167,7 +214,7 @@ class Worker:
                 return True
             if processes[0].returncode is not None:
                 time.sleep(POLL_SECONDS)  # the first has ended, and wait returns at once
-            if self.stopping or self.parent not in (None, os.getppid()):
+            if self.ended_early():
                 return False
             if time.monotonic() - beat >= HEARTBEAT_SECONDS:
                 beat = time.monotonic()
@@ -225,20 +272,3 @@ def _die_with_parent() -> Callable[[], None] | None:
             os._exit(1)
 
     return ask
-
-
-def main() -> int:
-    """Run the job on standard input; its outcome as an exit code."""
-    request = json.load(sys.stdin)
-    job = Job.from_json(request.pop("job"))
-    worker = Worker(job, **request)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: worker.stop())
-    try:
-        return EXIT_CODES[worker.run()]
-    except DiskFull as error:
-        print(f"{worker.job.name}: {error}", file=sys.stderr)
-        return EXIT_CODES[DISK_FULL]
-    except (ValueError, OSError) as error:
-        print(f"{worker.job.name}: {error}", file=sys.stderr)
-        return 2

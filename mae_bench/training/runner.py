@@ -16,6 +16,7 @@ from ..config.keys import BATCH_KEY
 from ..datasets.loader_workers import guard, named_failures
 from ..datasets.one_set import TRAIN
 from ..datasets.set_checks import check_length
+from ..distributed import name_slurm_task
 from .hooks import ExportCheckpoint, WriteRecord
 from .hooks.check_sets import CheckSets
 from .resuming import read_run
@@ -94,8 +95,10 @@ class TrainRunner(Runner):
             ValueError: they cannot share the batch that a resumed run began with, or both the whole
                 batch and its parts are given.
         """
-        on_cpus = self.launcher == "pytorch" and not torch.cuda.is_available()
+        on_cpus = self.launcher in ("pytorch", "slurm") and not torch.cuda.is_available()
         if on_cpus and not is_distributed():
+            if self.launcher == "slurm":
+                name_slurm_task()
             torch.distributed.init_process_group("gloo")  # MMEngine begins with choosing a GPU
         super().setup_env(env_cfg)
         if isinstance(self._train_dataloader, dict) and isinstance(self.optim_wrapper, dict):

@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from mae_bench.datasets.miniworld.world import MiniWorldSize, build
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 # Stands for tools/train.py and tools/test.py. behaviour.json says what a job does; events.txt
 # keeps what happened in which order.
 FAKE_COMMAND = """
@@ -145,6 +148,34 @@ def workplace(tmp_path: Path, config_hashes: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setenv("CONFIG_HASHES", str(config_hashes))
-    repository = Path(__file__).resolve().parents[2]
-    monkeypatch.setenv("PYTHONPATH", str(repository))
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     return Workplace(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory) -> Path:
+    """A tiny MiniWorld."""
+    root = tmp_path_factory.mktemp("data") / "miniworld"
+    size = MiniWorldSize(
+        train_images=20,
+        val_images=10,
+        corrupted_images=10,
+        train_lists=(10,),
+        train_scenes=10,
+        val_scenes=4,
+    )
+    build(root, processes=1, size=size)
+    return root
+
+
+@pytest.fixture
+def repository(world, tmp_path, monkeypatch) -> Path:
+    """The current folder: the commands, configs and a tiny MiniWorld."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    for name in ("configs", "tools"):
+        Path(name).symlink_to(REPOSITORY / name)
+    Path("data").mkdir()
+    Path("data/miniworld").symlink_to(world)
+    return tmp_path

@@ -279,7 +279,7 @@ def test_jobs_of_two_processes(workplace):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--resources", "gpu=2"], "--resources gpu: is unknown; there are gpus, amp"),
+        (["--resources", "gpu=2"], "--resources gpu: is unknown; there are gpus, nodes, amp"),
         (["--resources", "gpus=two"], "--resources gpus: must be a positive integer"),
         (["--resources", "amp=half"], "--resources amp: must be one of None, bfloat16"),
         (["--executor", "slurm", "--slurm", "gpus_per_node=8"], "give --resources gpus=N"),

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from mae_bench.results.table_file import load_suite
+from mae_bench.suite.plan import plan_jobs
 from mae_bench.suite.slurm import SlurmExecutor
+from mae_bench.suite.state import current_state
 
-from .one_node_slurm import missing_programs, one_node_slurm
+from .small_slurm import missing_programs, small_slurm
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -21,7 +24,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def slurm(tmp_path_factory):
     if missing := missing_programs():
         pytest.skip(f"missing: {', '.join(missing)}; see docs/suites.md")
-    with one_node_slurm(tmp_path_factory.mktemp("slurm") / "node") as environment:
+    with small_slurm(tmp_path_factory.mktemp("slurm") / "node") as environment:
         before = dict(os.environ)
         os.environ.update(environment)
         yield
@@ -120,3 +123,27 @@ def test_wrong_parameters_are_named(tmp_path, monkeypatch, parameters, message):
     (tmp_path / "srun").unlink()
     with pytest.raises(ValueError, match="is this a cluster"):
         SlurmExecutor(tmp_path / "work", {"time": 5})
+
+
+def test_a_job_of_several_nodes_asks_for_a_task_a_gpu(workplace, monkeypatch):
+    submitit = pytest.importorskip("submitit")
+    scripts = []
+
+    def submit(executor, command):
+        scripts.append(executor._make_submission_file_text(command, "id"))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(submitit.SlurmExecutor, "affinity", classmethod(lambda cls: 2))
+    monkeypatch.setattr(submitit.SlurmExecutor, "_submit_command", submit)
+    workplace.only("linear")
+    workplace.suite["resources"] = {"gpus": 8, "nodes": 2, "cpus_per_gpu": 12}
+    state = current_state(plan_jobs(load_suite(workplace.write()), "work").jobs, 1)
+    executor = SlurmExecutor(Path("work"), {"time": 600})
+    executor._asked = 0.0
+    with pytest.raises(KeyboardInterrupt):
+        executor.start(state, state.jobs)
+    lines = set(scripts[0].splitlines())
+    wanted = {"nodes=2", "ntasks-per-node=8", "gpus-per-node=8", "cpus-per-task=12"}
+    assert {f"#SBATCH --{one}" for one in wanted} <= lines
+    # what submitit starts is one task, which starts the others
+    assert "--overlap --nodes=1 --ntasks=1 --ntasks-per-node=1 " in scripts[0]

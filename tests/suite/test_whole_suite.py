@@ -13,10 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mae_bench.datasets.miniworld.world import MiniWorldSize, build
 from mae_bench.results.record import read_record
 
-from .one_node_slurm import missing_programs, one_node_slurm
+from .small_slurm import missing_programs, small_slurm
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CONFIGS = "configs/cls/vit_mini"
@@ -85,22 +84,6 @@ runpy.run_path({str(REPOSITORY / "tools")!r} + "/" + Path(__file__).name, run_na
 """
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory) -> Path:
-    """A tiny MiniWorld."""
-    root = tmp_path_factory.mktemp("data") / "miniworld"
-    size = MiniWorldSize(
-        train_images=20,
-        val_images=10,
-        corrupted_images=10,
-        train_lists=(10,),
-        train_scenes=10,
-        val_scenes=4,
-    )
-    build(root, processes=1, size=size)
-    return root
-
-
 @pytest.fixture
 def workplace(world, tmp_path, monkeypatch) -> Path:
     """The current folder: configs, data, commands that can be made to fail, and the suite."""
@@ -130,7 +113,7 @@ def cluster(executor: str, folder: Path, monkeypatch) -> Iterator[list[str]]:
         return
     if missing := missing_programs():
         pytest.skip(f"missing: {', '.join(missing)}; see docs/suites.md")
-    with one_node_slurm(folder) as environment:
+    with small_slurm(folder) as environment:
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         yield ["--executor", "slurm", "--slurm", "time=60"]

@@ -1,6 +1,6 @@
-"""A Slurm cluster of one node, this machine, with all its state in one folder.
+"""A Slurm cluster of a node or two, all this machine, with all its state in one folder.
 
-``python tests/suite/one_node_slurm.py FOLDER`` starts it, prints what to export, and stops it on
+``python tests/suite/small_slurm.py FOLDER`` starts it, prints what to export, and stops it on
 Ctrl-C. It needs root and the distribution's packages: ``apt-get install slurm-wlm munge``.
 """
 
@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+NODE = "NodeName={name} NodeHostname={host} NodeAddr={host} Port={port} CPUs={cpus} Gres=gpu:{gpus}"
+GPUS = ("/dev/null", "/dev/zero")  # of a node, which are none: only the scheduler counts them
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol", "squeue")
 # accounting, cgroups and plugins that need a system's services are left out
 SLURM_CONF = """\
@@ -25,13 +27,13 @@ AuthType=auth/munge
 AuthInfo=socket={folder}/munge/socket
 CredType=cred/munge
 SlurmctldPort={port}
-SlurmdPort={port_d}
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool-%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
+SlurmdLogFile={folder}/slurmd-%n.log
+GresTypes=gpu
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
@@ -41,8 +43,7 @@ SchedulerParameters=batch_sched_delay=0,sched_interval=2,bf_interval=2,requeue_d
 ReturnToService=2
 KillWait=3
 MpiDefault=none
-NodeName={host} CPUs={cpus} State=UNKNOWN
-PartitionName=all Nodes={host} Default=YES MaxTime=INFINITE State=UP
+PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 
 
@@ -58,7 +59,7 @@ def _which(name: str) -> str | None:
 
 
 @contextmanager
-def one_node_slurm(folder: Path, cpus: int = 2) -> Iterator[dict[str, str]]:
+def small_slurm(folder: Path, nodes: int = 1, cpus: int = 2) -> Iterator[dict[str, str]]:
     """Run the cluster in `folder`; yields the environment variables its clients need.
 
     Raises:
@@ -66,7 +67,8 @@ def one_node_slurm(folder: Path, cpus: int = 2) -> Iterator[dict[str, str]]:
     """
     host = socket.gethostname()
     munge = folder / "munge"
-    for name in (munge, folder / "state", folder / "spool"):
+    names = [f"node{number}" for number in range(1, nodes + 1)]
+    for name in (munge, folder / "state", *(folder / f"spool-{name}" for name in names)):
         name.mkdir(parents=True, mode=0o755)
     for parent in [folder, *folder.parents]:  # munged runs as its own user and has to get here
         parent.chmod(parent.stat().st_mode | 0o011) if parent != Path("/") else None
@@ -75,10 +77,13 @@ def one_node_slurm(folder: Path, cpus: int = 2) -> Iterator[dict[str, str]]:
     for path in (munge, munge / "key"):
         shutil.chown(path, "munge", "munge")
     conf = folder / "slurm.conf"
-    text = SLURM_CONF.format(
-        host=host, folder=folder, cpus=cpus, port=_free_port(), port_d=_free_port()
-    )
-    conf.write_text(text, encoding="utf-8")
+    lines = [SLURM_CONF.format(host=host, folder=folder, port=_free_port()).rstrip()]
+    for name in names:
+        port, gpus = _free_port(), len(GPUS)
+        lines.append(NODE.format(name=name, host=host, port=port, cpus=cpus, gpus=gpus))
+    conf.write_text("\n".join([*lines, ""]), encoding="utf-8")
+    devices = "".join(f"Name=gpu File={device}\n" for device in GPUS)
+    conf.with_name("gres.conf").write_text(devices, encoding="utf-8")
     environment = {"SLURM_CONF": str(conf)}
     daemons: list[subprocess.Popen[bytes]] = []
     munged = ["munged", "--foreground", f"--key-file={munge}/key", f"--socket={munge}/socket"]
@@ -87,8 +92,9 @@ def one_node_slurm(folder: Path, cpus: int = 2) -> Iterator[dict[str, str]]:
         daemons.append(_daemon(munged, folder, environment, user="munge"))
         _wait_for(lambda: (munge / "socket").exists(), folder, "munged")
         daemons.append(_daemon(["slurmctld", "-D"], folder, environment))
-        daemons.append(_daemon(["slurmd", "-D", "-N", host], folder, environment))
-        _wait_for(lambda: _node_state(environment).startswith("idle"), folder, "slurmd")
+        for name in names:
+            daemons.append(_daemon(["slurmd", "-D", "-N", name], folder, environment))
+        _wait_for(lambda: _node_states(environment) == {"idle"}, folder, "slurmd")
         yield environment
     finally:
         subprocess.run(
@@ -129,12 +135,12 @@ def _stop(daemon: subprocess.Popen[bytes]) -> None:
     daemon.wait()
 
 
-def _node_state(environment: dict[str, str]) -> str:
+def _node_states(environment: dict[str, str]) -> set[str]:
     command = ["sinfo", "--noheader", "--format=%t"]
     answer = subprocess.run(
         command, env={**os.environ, **environment}, capture_output=True, text=True, check=False
     )
-    return answer.stdout.strip()
+    return set(answer.stdout.split())
 
 
 def _wait_for(ready, folder: Path, what: str, seconds: float = 60) -> None:
@@ -157,7 +163,7 @@ def main() -> None:
     folder = Path(sys.argv[1]).absolute()
     if missing := missing_programs():
         sys.exit(f"missing: {', '.join(missing)}; as root: apt-get install slurm-wlm munge")
-    with one_node_slurm(folder) as environment:
+    with small_slurm(folder) as environment:
         for name, value in environment.items():
             print(f"export {name}={value}", flush=True)
         print("Ctrl-C stops it", flush=True)
