@@ -40,7 +40,7 @@ $(STAMP): pyproject.toml $(CONSTRAINTS) $(AGAIN)
 	sed -e 's/^torch==.*/torch==$(TORCH)/' -e 's/^torchvision==.*/torchvision==$(VISION)/' \
 		$(if $(GIVEN_TORCH),-e '/^setuptools==/d') $(CONSTRAINTS) > $(VENV)/constraints.txt
 	$(BIN)/python -m pip install -c $(VENV)/constraints.txt \
-		$(if $(INDEX),--extra-index-url $(INDEX)) -e ".[dev,slurm]"
+		$(if $(INDEX),--extra-index-url $(INDEX)) -e ".[dev,search,slurm]"
 	# Both OpenCV packages are pulled in and write the same files. The headless one has to be last:
 	# the other one needs libGL, which servers often lack.
 	$(BIN)/python -m pip install -q --no-deps --force-reinstall -c $(CONSTRAINTS) \

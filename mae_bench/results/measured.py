@@ -179,7 +179,7 @@ def _cell(cell: Cell, claims: Sequence[_Claim], records: Records) -> MeasuredCel
         notes["1 seed"] = None
     searches = [search for one in chosen.values() if (search := _search(records[one.run]))]
     if searches:
-        notes[f"best of {max(len(search['means']) for search in searches)} settings"] = None
+        notes[_budget(max(searches, key=lambda search: len(search["means"])))] = None
     if len(settings) > 1:
         notes[f"the closest to the recipe of {len(settings)} settings that claim this cell"] = None
     if repeated:
@@ -223,6 +223,15 @@ def _digests(cell: MeasuredCell, records: Records) -> dict[str, str | None]:
         data = next((record.data[split] for split in splits if split in record.data), {})
         found[what] = data.get("digest")
     return found
+
+
+def _budget(search: Mapping[str, Any]) -> str:
+    """What a search had to choose from, and what that took."""
+    if "trials" not in search:
+        return f"best of {len(search['means'])} settings"
+    hours = search["gpu_hours"]
+    time = f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"
+    return f"best of {search['trials']} settings tried by {search['sampler']} in {time} GPU hours"
 
 
 def _search(record: Record) -> dict[str, Any] | None:

@@ -4,6 +4,7 @@ A cell names its task and its start; cells that need the same run share a job, w
 are, and the job's record claims all of them.
 """
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -16,7 +17,7 @@ from ..config.locate import find_config
 from ..config.overrides import as_options, parse_options
 from ..results.record import config_sha256
 from ..results.records import SEED_KEY
-from ..results.table import PRETRAIN, Cell, Resources, Start, Table, Task, folder_name
+from ..results.table import PRETRAIN, Cell, Resources, Search, Start, Table, Task, folder_name
 from ..results.table_file import Suite
 from ..run_folder import CHECKPOINT_NAME, KEPT_CHECKPOINT_NAME, RECORD_NAME
 from .job import Job, file_sha256
@@ -147,7 +148,8 @@ class _Planner:
         )
         options = as_options(overrides)
         own = (start.minutes, start.resources)
-        return self.add(_Run(place, group, PRETRAIN, start.pretrain, options, *own))
+        job = self.describe(_Run(place, group, PRETRAIN, start.pretrain, options, *own))
+        return self.jobs.setdefault(job.name, job)
 
     def kept_key(self, config: str) -> str:
         """Key of the epochs that a pre-training keeps: its hook has no fixed place in configs."""
@@ -163,6 +165,8 @@ class _Planner:
     def task_job(self, place: "_Place") -> Job:
         """The job of a cell's task; of a task with a grid the one that chooses among its points."""
         task = place.table.tasks[place.cell.task or ""]
+        if task.search is not None:
+            return self.searched_job(place, task, task.search)
         if not task.grid:
             return self.point_jobs(place, task)[0]
         jobs = [
@@ -174,6 +178,9 @@ class _Planner:
 
     def point_jobs(self, place: "_Place", task: Task) -> list[Job]:
         """The jobs of a task for one seed: one for each point of its grid."""
+        return [self.jobs.setdefault(job.name, job) for job in self.points(place, task)]
+
+    def points(self, place: "_Place", task: Task) -> list[Job]:
         needs, checkpoint = self.started_from(place, task)
         own = as_options(place.cell.overrides)
         read = own
@@ -185,7 +192,7 @@ class _Planner:
             options = {**as_options(task.overrides), **read, **point}
             cost = (task.minutes, task.resources)
             run = _Run(place, place.cell.start or "", label, task.config, options, *cost)
-            found.append(self.add(run, needs, checkpoint, test=task.test is not None))
+            found.append(self.describe(run, needs, checkpoint, test=task.test is not None))
         return found
 
     def started_from(self, place: "_Place", task: Task) -> tuple[Job | None, Path | None]:
@@ -220,7 +227,7 @@ class _Planner:
         if text not in cells:
             cells.append(text)
 
-    def add(
+    def describe(
         self,
         run: "_Run",
         needs: Job | None = None,
@@ -244,8 +251,6 @@ class _Planner:
         decides = [TEST if test else TRAIN, config_sha, seed, origin]
         signature = _hash([*decides, resources.amp] if resources.amp else decides)
         name = self.name(f"seed{seed}/{run.group}/{run.task}", signature, run.place)
-        if name in self.jobs:
-            return self.jobs[name]
         folder = self.work_dir / name
         # by the name that the suite gives it, which says more than a path
         named = str(checkpoint if needs is not None else run.place.start.checkpoint)
@@ -261,7 +266,7 @@ class _Planner:
         if resources.amp:
             command += ["--amp", resources.amp]
         command += ["--cfg-options", *(f"{key}={text}" for key, text in options.items())]
-        self.jobs[name] = Job(
+        return Job(
             name=name,
             task=run.task,
             initialisation=run.group,
@@ -275,7 +280,6 @@ class _Planner:
             signature=signature,
             resources=resources,
         )
-        return self.jobs[name]
 
     def name(self, wanted: str, signature: str, place: "_Place") -> str:
         """The name of a job; where another one has it already, with the table or the column."""
@@ -291,8 +295,7 @@ class _Planner:
 
         The best is best on average over the seeds, so all seeds have the same hyper-parameters.
         """
-        quantity = place.cell.quantity
-        direction = "min" if quantity.higher_is_better is False else "max"
+        direction = _direction(place.cell)
         decides = [task.select, direction, [job.signature for job in among], place.seed]
         signature = _hash([CHOOSE, *decides])
         label = settings_label(task.label, as_options(place.cell.overrides))
@@ -314,6 +317,64 @@ class _Planner:
                 signature=signature,
             )
         return self.jobs[name]
+
+    def searched_job(self, place: "_Place", task: Task, search: Search) -> Job:
+        """The job of a task whose settings are searched with the first seed and taken by all."""
+        first = place.table.seeds[0]
+        (training,) = self.points(replace(place, seed=first), task)
+        if training.name not in self.jobs:
+            self.search(training, search, str(task.select), _direction(place.cell))
+        chosen = self.jobs[training.name]
+        if place.seed == first:
+            return chosen
+        (training,) = self.points(place, task)
+        following = replace(
+            training,
+            config_sha256=None,
+            needs=(*training.needs, chosen.name),
+            signature=_hash([training.signature, chosen.signature]),
+            settings_of=chosen.name,
+        )
+        return self.jobs.setdefault(following.name, following)
+
+    def search(self, training: Job, search: Search, select: str, direction: str) -> None:
+        """Add the runners of a search, and the job that takes the best trial's run for its own."""
+        search = replace(search, name=training.name, select=select, direction=direction)
+        described = json.dumps(dataclasses.asdict(search))
+        signature = _hash([training.signature, described])
+        runners = []
+        for number in range(search.runners):
+            name = f"{training.name},search{number}"
+            command = list(training.command)
+            command[command.index("--work-dir") + 1] = str(self.work_dir / name)
+            minutes = training.minutes
+            if minutes is not None and search.trials:
+                minutes *= search.trials / search.runners
+            self.jobs[name] = replace(
+                training,
+                name=name,
+                task=f"search{number} of {training.task}",
+                folder=self.work_dir / name,
+                command=tuple(command),
+                minutes=minutes,
+                signature=signature,
+                cells=[],
+                search=search,
+            )
+            runners.append(name)
+        command = ["-m", CHOOSE, str(self.work_dir), training.name]
+        command += ["--metric", select, "--best", direction, "--study", described]
+        self.jobs[training.name] = replace(
+            training,
+            command=tuple(command),
+            config_sha256=None,
+            checkpoint=None,
+            needs=tuple(runners),
+            minutes=0.01,
+            signature=_hash([CHOOSE, signature]),
+            cells=[],
+            resources=Resources(),
+        )
 
     @cache  # noqa: B019 (a planner lives as long as the call that made it)
     def config_hash(self, config: str, options: tuple[tuple[str, str], ...]) -> str:
@@ -357,6 +418,10 @@ class _Run:
     options: dict[str, str]
     minutes: float | None
     resources: Resources
+
+
+def _direction(cell: Cell) -> str:
+    return "min" if cell.quantity.higher_is_better is False else "max"
 
 
 def _maker(start: Start) -> str:

@@ -265,6 +265,18 @@ def test_every_shipped_suite_is_planned_and_says_what_is_missing(path, monkeypat
         assert len([job for job in plan.jobs if job.config_sha256 is None]) == entries
 
 
+def test_a_search_of_an_entry_costs_at_most_a_third_of_the_grid(monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    jobs = plan_jobs(load_suite("configs/suite/table4_optuna.yaml"), "work").jobs
+    searches = {job.search.name: job for job in jobs if job.search}
+    assert len(searches) == SEARCHES["table4_search"][0]
+    for name, runner in searches.items():
+        assert runner.search.trials <= 0.3 * SEARCHES["table4_search"][1]
+        (chosen,) = [job for job in jobs if job.name == name]
+        assert chosen.needs == tuple(f"{name},search{number}" for number in range(4))
+        assert chosen.cells and not runner.cells
+
+
 # layer decay, drop path, erasing: of MAE Table 9, and of the authors' command lines (FINETUNE.md)
 TRANSFER = {
     "ViT-B": ((0.75, 0.1, 0.0), (0.65, 0.1, 0.25)),
