@@ -34,17 +34,12 @@ def main() -> None:
     about = Table(show_header=False, box=None)
     about.add_column()
     about.add_column(overflow="fold")  # a long value goes on in the next line, never cut
-    about.add_row("file", args.file)
-    about.add_row("SHA-256", checkpoint.sha256)
-    for name, value in _describe(checkpoint).items():
-        about.add_row(name, value or "no ViT")
-    tensors = checkpoint.stored
-    total = sum(tensor.numel() for tensor in tensors.values())
-    about.add_row("tensors", f"{len(tensors)}, {total:,} parameters")
+    for name, value in about_file(args.file, checkpoint).items():
+        about.add_row(name, value)
 
     # Blocks repeat the same tensors: one row for all of them.
     groups: dict[tuple[str, ...], int] = {}
-    for name, tensor in tensors.items():
+    for name, tensor in checkpoint.stored.items():
         kind = re.sub(r"\.\d+\.", ".*.", re.sub(r"_\d+/", "_*/", name, count=1))
         key = (kind, str(tuple(tensor.shape)), str(tensor.dtype).removeprefix("torch."))
         groups[key] = groups.get(key, 0) + 1
@@ -59,6 +54,18 @@ def main() -> None:
     console.print(about)
     console.print()
     console.print(kinds)
+
+
+def about_file(file: str, checkpoint: Checkpoint) -> dict[str, str]:
+    """Lines on a file that was read: sum, format, model, input, provenance, size."""
+    tensors = checkpoint.stored
+    total = sum(tensor.numel() for tensor in tensors.values())
+    return {
+        "file": file,
+        "SHA-256": checkpoint.sha256,
+        **{name: value or "no ViT" for name, value in _describe(checkpoint).items()},
+        "tensors": f"{len(tensors)}, {total:,} parameters",
+    }
 
 
 def _ours(metadata: CheckpointMetadata) -> dict[str, str]:

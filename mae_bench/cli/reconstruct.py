@@ -5,8 +5,15 @@ tools/reconstruct.py mae.safetensors pictures/*.jpg --out figure4 --ratios 0.75 
 tools/reconstruct.py mae.safetensors pictures/*.jpg --out figure6 --samplings random block grid
 """
 
+from __future__ import annotations
+
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..visualize.reconstruction import Comparison
 
 
 def parse_args() -> argparse.Namespace:
@@ -38,35 +45,59 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    """Load, reconstruct, write a PNG and an HTML page."""
-    args = parse_args()
-    from ..files import write_atomic
-    from ..visualize.load_mae import load_mae
-    from ..visualize.picture_page import comparison_page, encode_png
-    from ..visualize.reconstruction import (
-        compare_maskings,
-        draw_comparisons,
-        fit_to_patches,
-        read_image,
-    )
+def reconstruct(
+    checkpoint: str | Path,
+    images: Sequence[str | Path],
+    config: str | Path | None = None,
+    maskings: Sequence[tuple[str, float]] = (("random", 0.75),),
+    seed: int = 0,
+    paste: bool = False,
+    size: str = "model",
+) -> list[Comparison]:
+    """Reconstruct pictures from what each masking leaves of them.
 
-    model, trained_side = load_mae(args.checkpoint, args.config)
-    if args.size not in ("model", "own") and not args.size.isdigit():
-        raise ValueError(f"--size {args.size} is neither a number of pixels, nor 'model' or 'own'")
-    side = {"model": trained_side, "own": None}.get(args.size)
-    if args.size.isdigit():
-        side = int(args.size)
-    maskings = [(sampling, ratio) for sampling in args.samplings for ratio in args.ratios]
+    Args:
+        checkpoint: with its decoder.
+        images: files.
+        config: of the pre-training, see ``load_mae``.
+        maskings: (sampling, ratio) each.
+        seed: of the masks of the first picture, the next for each further one.
+        paste: show visible patches as they are.
+        size: shorter side in pixels, ``"model"`` or ``"own"``.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no decoder, or a picture that cannot be cut into patches.
+    """
+    from ..visualize.load_mae import load_mae
+    from ..visualize.reconstruction import compare_maskings, fit_to_patches, read_image
+
+    model, trained_side = load_mae(checkpoint, config)
+    if size not in ("model", "own") and not size.isdigit():
+        raise ValueError(f"--size {size} is neither a number of pixels, nor 'model' or 'own'")
+    side = int(size) if size.isdigit() else {"model": trained_side, "own": None}[size]
     comparisons = []
-    for i, path in enumerate(args.images):
+    for i, path in enumerate(images):
         try:
             image = fit_to_patches(read_image(path), model.backbone.patch_size, side)
         except ValueError as error:
             raise ValueError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
-        comparisons.append(
-            compare_maskings(model, Path(path).name, image, maskings, args.seed + i, args.paste)
-        )
+        name = Path(path).name
+        comparisons.append(compare_maskings(model, name, image, maskings, seed + i, paste))
+    return comparisons
+
+
+def main() -> None:
+    """Load, reconstruct, write a PNG and an HTML page."""
+    args = parse_args()
+    from ..files import write_atomic
+    from ..visualize.picture_page import comparison_page, encode_png
+    from ..visualize.reconstruction import draw_comparisons
+
+    maskings = [(sampling, ratio) for sampling in args.samplings for ratio in args.ratios]
+    comparisons = reconstruct(
+        args.checkpoint, args.images, args.config, maskings, args.seed, args.paste, args.size
+    )
 
     out = Path(args.out)
     about = f"Checkpoint {Path(args.checkpoint).name}, masks of seed {args.seed}. Visible patches "

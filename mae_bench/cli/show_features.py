@@ -11,11 +11,18 @@ Vision Transformer with a class token the attention of that token in the last bl
 Writes features.png and features.html.
 """
 
+from __future__ import annotations
+
 import argparse
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from .quiet import without_logs
+
+if TYPE_CHECKING:
+    from ..visualize.reconstruction import Comparison
 
 
 def parse_args() -> argparse.Namespace:
@@ -38,33 +45,58 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def look(
+    source: str | Path,
+    images: Mapping[str, Path],
+    checkpoint: str | None = None,
+    overrides: dict[str, Any] | None = None,
+    size: int | None = None,
+) -> tuple[list[Comparison], str]:
+    """Run a backbone on pictures and colour what it makes of them.
+
+    Args:
+        source, checkpoint, overrides: of ``load_feature_model``.
+        images: files by name.
+        size: shorter side in pixels; None: that of the model.
+
+    Returns:
+        a row for each picture, and a line on what the colours are.
+
+    Raises:
+        FileNotFoundError, ValueError: of ``load_feature_model``, or a picture that does not fit.
+    """
+    from ..visualize.feature_model import load_feature_model
+    from ..visualize.features import feature_rows
+    from ..visualize.reconstruction import read_image
+
+    model = load_feature_model(source, checkpoint, overrides)
+    pictures, maps, attentions = [], [], []
+    for path in images.values():
+        try:
+            image = model.fit(read_image(path), size)
+        except ValueError as error:
+            raise ValueError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
+        features, attention = model.look(image)
+        pictures.append(image)
+        maps.append(features)
+        attentions += [] if attention is None else [attention]
+    rows, shares = feature_rows(list(images), pictures, maps, attentions)
+    said = ", ".join(f"{100 * share:.0f} %" for share in shares.tolist())
+    name = Path(checkpoint or source).name
+    return rows, f"{name}. Red, green and blue have {said} of the variance."
+
+
 @without_logs(logging.INFO)  # what became of each tensor
 def main() -> None:
     """Load, run, draw, write."""
     args = parse_args()
     from ..evaluation.applied import find_images
     from ..files import write_atomic
-    from ..visualize.feature_model import load_feature_model
-    from ..visualize.features import feature_rows
     from ..visualize.picture_page import comparison_page, encode_png
-    from ..visualize.reconstruction import draw_comparisons, read_image
+    from ..visualize.reconstruction import draw_comparisons
 
     found = find_images(args.images)
-    model = load_feature_model(args.source, args.checkpoint, args.cfg_options)
-    images, maps, attentions = [], [], []
-    for path in found.values():
-        try:
-            image = model.fit(read_image(path), args.size)
-        except ValueError as error:
-            raise ValueError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
-        features, attention = model.look(image)
-        images.append(image)
-        maps.append(features)
-        attentions += [] if attention is None else [attention]
-    rows, shares = feature_rows(list(found), images, maps, attentions)
-    said = ", ".join(f"{100 * share:.0f} %" for share in shares.tolist())
-    loaded = args.checkpoint or args.source
-    about = f"{Path(loaded).name}. Red, green and blue have {said} of the variance."
+    rows, about = look(args.source, found, args.checkpoint, args.cfg_options, args.size)
     out = Path(args.out)
     write_atomic(encode_png(draw_comparisons(rows)), out / "features.png")
     write_atomic(comparison_page("Features", about, rows).encode(), out / "features.html")

@@ -3,8 +3,8 @@
 import dataclasses
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from .curves import read_scalars
 from .grid import Grid
 from .measured import MeasuredTable
 from .overview import Overview, overview
-from .pictures import Comparison, comparisons, reconstructions
+from .pictures import Comparison, Picture, comparisons, reconstructions
 from .record import Record
 from .records import Records, ancestors
 from .runs_grid import runs_grids
@@ -58,8 +58,49 @@ class Part:
     comparisons: Sequence[Comparison]
 
 
+@dataclass(frozen=True)
+class Section:
+    """Something beside the runs of a work dir: text, facts, tables, pictures, commands.
+
+    Args:
+        title: of the section.
+        about: a line on it.
+        facts: names and values.
+        grids: tables; none of their cells leads to a run.
+        pictures: with a caption each.
+        commands: to copy, each below what it does.
+    """
+
+    title: str
+    about: str = ""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    grids: Sequence[Grid] = ()
+    pictures: Sequence[tuple[str, Picture]] = ()
+    commands: Sequence[tuple[str, str]] = ()
+
+    @property
+    def anchor(self) -> str:
+        """Id of the section."""
+        return "section-" + re.sub(r"\W+", "-", self.title.lower())
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a page on one thing has besides: its title, and sections before and after the results.
+
+    It has no plots and predictions, which are for a comparison of several.
+    """
+
+    title: str
+    before: Sequence[Section] = ()
+    after: Sequence[Section] = ()
+
+
 def write_report(
-    work_dir: str | Path, out: str | Path, compare: tuple[str, str] | None = None
+    work_dir: str | Path,
+    out: str | Path,
+    compare: tuple[str, str] | None = None,
+    page: Page | None = None,
 ) -> Path:
     """Write the report of a work dir to `out` and return that path.
 
@@ -67,6 +108,7 @@ def write_report(
         work_dir: of a suite, of several, or of single runs.
         out: HTML file.
         compare: lines of tables to compare; without it each one of a suite with its baseline.
+        page: what a page on one thing says besides.
 
     Raises:
         ValueError: no table has such a line.
@@ -86,17 +128,19 @@ def write_report(
     names = [suite.name for suite in found.suites.values()]
     problems = list(found.problems)
     failures = _failures(work_dir, problems)
-    parts = _parts(work_dir, found, problems)
+    parts = [] if page else _parts(work_dir, found, problems)
     drawn = reconstructions(work_dir, records, problems)
+    own_title = names[0] if len(names) == 1 else work_dir.resolve().name
     html = template.render(
-        title=names[0] if len(names) == 1 else work_dir.resolve().name,
+        title=page.title if page else own_title,
+        page=page,
         results=_grids("suite", [table_grid(table) for table in found.own]),
         papers=_grids("table", [table_grid(table) for table in found.published]),
         by_hand=_grids("runs", runs_grids(found.by_hand(), records)),
         unplaced=found.reasons(),
         parts=parts,
         paper_figures=figures.scaling_of_table_3(found.published),
-        changes=_changes(compare, found),
+        changes=[] if page else _changes(compare, found),
         runs=runs,
         failures=failures,
         problems=list(dict.fromkeys(problems)),

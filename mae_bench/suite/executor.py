@@ -6,6 +6,7 @@ or running is read from the job's folders, so several runners may be at one work
 """
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -50,12 +51,14 @@ class Executor(Protocol):
         """The runner ends, be it early."""
 
 
-def run_jobs(state: State, executor: Executor, display: Display) -> None:
+def run_jobs(state: State, executor: Executor, display: Display, seconds: float = math.inf) -> None:
     """Run everything that is not done; `state` is up to date afterwards.
 
     A job that fails is noted in ``failed.json`` in its folder, jobs that need it are blocked and
-    the others go on. Jobs that another runner is at are waited for.
+    the others go on. Jobs that another runner is at are waited for. What is not done after so many
+    `seconds` is stopped, as by Ctrl-C.
     """
+    end = time.monotonic() + seconds
     lengths = path_lengths(state.jobs)
     order = sorted(state.jobs, key=lambda job: -lengths[job.name])
     told = set(state.done)
@@ -69,7 +72,7 @@ def run_jobs(state: State, executor: Executor, display: Display) -> None:
                 _tell(state, told, display)
                 for line in stalls.news(state):
                     display.event(line)
-            if not state.open():
+            if not state.open() or time.monotonic() >= end:
                 return
             for line in executor.start(state, order):
                 display.event(line)

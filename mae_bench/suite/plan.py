@@ -256,10 +256,10 @@ class _Planner:
         named = str(checkpoint if needs is not None else run.place.start.checkpoint)
         if test:
             # Without a checkpoint: random weights, or those that a model of timm has itself.
-            head = [*_command(TEST), config, *([named] if checkpoint else [])]
+            head = [*command_words(TEST), config, *([named] if checkpoint else [])]
             head += ["--out", str(folder / RECORD_NAME)]
         else:
-            head = [*_command(TRAIN), config, "--resume"]
+            head = [*command_words(TRAIN), config, "--resume"]
         command = [*head, "--work-dir", str(folder)]
         if checkpoint and not test:
             command += ["--checkpoint", named]
@@ -445,7 +445,8 @@ def _find(checkpoint: str) -> Path | None:
     return find_here(checkpoint)
 
 
-def _command(name: str) -> list[str]:
+def command_words(name: str) -> list[str]:
+    """Words after ``python`` that run a command: the checkout's own script, or the package."""
     return [name] if Path(name).is_file() else ["-m", "mae_bench", Path(name).stem]
 
 

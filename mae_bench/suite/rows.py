@@ -84,10 +84,10 @@ def with_checkpoints(suite: Suite, checkpoints: Mapping[str, str]) -> Suite:
     if not suite.given_only:
         return suite
     given = {folder_name(name) for name in checkpoints}
-    return replace(suite, tables=tuple(_measuring(table, given) for table in suite.tables))
+    return replace(suite, tables=tuple(measuring(table, given) for table in suite.tables))
 
 
-def _measuring(table: Table, starts: Collection[str]) -> Table:
+def measuring(table: Table, starts: Collection[str]) -> Table:
     """A table whose cells of other starts are not measured."""
     cells = {
         place: cell if cell.start in starts else replace(cell, task=None, start=None)

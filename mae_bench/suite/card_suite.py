@@ -1,0 +1,171 @@
+"""The suite of a card: a table of frozen measures with a row for each checkpoint so far."""
+
+import copy
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..checkpoint.metadata import Unseen
+from ..checkpoint.names import visible_architecture, visible_options
+from ..checkpoint.reader import Checkpoint
+from ..config.load import load_config
+from ..config.locate import find_config
+from ..results.table import RANDOM, folder_name
+from ..results.table_file import Suite, load_suite, read_suite
+from ..run_folder import SUITE_NAME
+from .cost import costs
+from .job import Job
+from .rows import measuring
+from .state import State
+
+MINIWORLD_FILE = "dataset.json"  # which MiniWorld describes itself with
+
+
+@dataclass(frozen=True)
+class CardData:
+    """What a card measures on.
+
+    Args:
+        suite: file with the table of what is measured.
+        recipe: config of its features.
+        full: file with the tables that a decision may follow.
+        root: where the data sets are.
+        usual: where the recipes look for them.
+        sizes: of a ViT that the table has recipes of, with their patch size.
+        pretrain: config of the autoencoders that are trained on it; None: the paper's decoder.
+    """
+
+    suite: str
+    recipe: str
+    full: str
+    root: Path
+    usual: Path
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    pretrain: str | None = None
+
+    @property
+    def pictures(self) -> Path:
+        """Validation images."""
+        return self.root / "imagenet/val"
+
+
+def find_data(root: str | Path) -> CardData | None:
+    """ImageNet below a folder, or MiniWorld in it or below it; None where neither is there.
+
+    Raises:
+        FileNotFoundError: no such folder.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise FileNotFoundError(f"--data {root}: no such folder")
+    if not (root / MINIWORLD_FILE).is_file() and (root / "imagenet/val").is_dir():
+        return CardData(
+            suite="configs/suite/frozen.yaml",
+            recipe="configs/cls/vit_base_frozen_in1k.py",
+            full="configs/suite/full.yaml",
+            root=root,
+            usual=Path("data"),
+            sizes={"base": 16, "large": 16, "huge": 14},
+        )
+    for place in (root, root / "miniworld"):
+        if (place / MINIWORLD_FILE).is_file():
+            return CardData(
+                suite="configs/suite/frozen_miniworld.yaml",
+                recipe="configs/cls/vit_mini_frozen_miniworld.py",
+                full="configs/suite/full_miniworld.yaml",
+                root=place,
+                usual=Path("data/miniworld"),
+                pretrain="configs/pretrain/mae_vit_mini_miniworld.py",
+            )
+    return None
+
+
+def row_of(checkpoint: Checkpoint, file: str, data: CardData) -> dict[str, Any]:
+    """A row of the table: the checkpoint as a start, with the recipe's model made the file's.
+
+    Args:
+        checkpoint: read.
+        file: as it is named.
+        data: what it is measured on.
+
+    Raises:
+        ValueError: no ViT, or one whose architecture does not show.
+    """
+    tensors = checkpoint.imported.tensors
+    channels = visible_architecture(tensors).get("in_channels", 3)
+    unseen = Unseen(mean=[0.0] * channels, std=[1.0] * channels)
+    model = checkpoint.describe(unseen).architecture
+    row: dict[str, Any] = {"start": {"checkpoint": file}}
+    options: dict[str, Any] = {**visible_options(tensors)}
+    arch, patch_size = model["arch"], model["patch_size"]
+    if isinstance(arch, str) and data.sizes.get(arch) == patch_size:
+        row["vars"] = {"size": arch}
+    else:
+        options |= {"arch": arch, "patch_size": patch_size}
+    if "cls_token" not in tensors:
+        options["class_token"] = False
+    if "cls_token" not in tensors or "fc_norm.weight" in tensors:
+        options["output"] = "mean"  # the norm of a fine-tuned MAE is behind the mean
+    usual = load_config(find_config(data.recipe)).model.backbone
+    options = {key: value for key, value in options.items() if usual.get(key) != value}
+    if options:
+        row["overrides"] = {f"model.backbone.{key}": value for key, value in options.items()}
+    return row
+
+
+def card_suite(data: CardData, work_dir: Path, name: str, row: Mapping[str, Any]) -> Suite:
+    """The table of the data with the rows that the work dir has already, and a new one.
+
+    Raises:
+        ValueError: the name of random weights, or a damaged file in the work dir.
+    """
+    base = load_suite(find_config(data.suite))
+    described = copy.deepcopy(dict(base.data[0]))
+    if name == RANDOM:
+        raise ValueError(f"{name}: is what random weights are called; give NAME=FILE")
+    before = work_dir / SUITE_NAME
+    if before.is_file():
+        described["rows"] = {**read_suite(before).data[0]["rows"], **described["rows"]}
+    described["rows"][name] = dict(row)
+    if data.root != data.usual:
+        for task in described["tasks"].values():
+            frozen = task.get("test") == "start"
+            own = task.setdefault("overrides", {}) or {}
+            keys = ["test_dataloader.dataset.data_root"]
+            keys += ["train_dataloader.dataset.data_root"] if frozen else []
+            root = str(data.root / "imagenet" if frozen else data.root)
+            task["overrides"] = {**own, **dict.fromkeys(keys, root)}
+    return base.with_tables([described])
+
+
+def measured_here(suite: Suite, name: str) -> Suite:
+    """The suite with nothing to run but one row, and the baseline where the table has one."""
+    (table,) = suite.tables
+    starts = {folder_name(name), *([RANDOM] if table.baseline == RANDOM else [])}
+    return Suite(suite.file, suite.name, (measuring(table, starts),), suite.data)
+
+
+def within(budget: float, state: State) -> dict[str, str]:
+    """Jobs that a budget in seconds does not reach to, and why; `state` keeps the others.
+
+    A job whose cost nobody knows is started while there is time.
+    """
+    known, left, out = costs(state), budget * state.slots, dict[str, str]()
+    for job in state.open():
+        seconds = known[job.name].seconds
+        needed = next((need for need in job.needs if need in out), None)
+        if needed:
+            out[job.name] = f"needs {needed}"
+        elif seconds is not None and seconds > left:
+            out[job.name] = f"takes about {seconds:,.0f} s, and {max(left, 0):,.0f} s are left"
+        else:
+            left -= seconds or 0.0
+    state.jobs = [job for job in state.jobs if job.name not in out]
+    return out
+
+
+def command_of(job: Job) -> str:
+    """The command of a job as a person types it."""
+    return shlex.join(["python", *job.command])

@@ -1,0 +1,108 @@
+"""What a card measures: the row of a checkpoint, and how far a budget reaches."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mae_bench.checkpoint.reader import read_checkpoint
+from mae_bench.models import VisionTransformer
+from mae_bench.results.table_file import write_suite
+from mae_bench.suite.card_suite import card_suite, find_data, measured_here, row_of, within
+from mae_bench.suite.plan import plan_jobs
+from mae_bench.suite.state import State
+
+from .test_rows import SUITES
+
+
+@pytest.fixture
+def imagenet(tmp_path, monkeypatch):
+    monkeypatch.chdir(SUITES.parents[1])
+    (tmp_path / "data/imagenet/val").mkdir(parents=True)
+    found = find_data(tmp_path / "data")
+    assert found is not None
+    return found
+
+
+@pytest.fixture
+def miniworld(tmp_path, monkeypatch):
+    monkeypatch.chdir(SUITES.parents[1])
+    (tmp_path / "data/miniworld").mkdir(parents=True)
+    (tmp_path / "data/miniworld/dataset.json").write_text("{}")
+    found = find_data(tmp_path / "data")
+    assert found is not None
+    return found
+
+
+def test_which_data_are_there(tmp_path, imagenet):
+    assert imagenet.suite.endswith("frozen.yaml") and imagenet.root == tmp_path / "data"
+    (tmp_path / "none").mkdir()
+    assert find_data(tmp_path / "none") is None
+    with pytest.raises(FileNotFoundError, match="--data .*nowhere: no such folder"):
+        find_data(tmp_path / "nowhere")
+
+
+def test_the_row_of_a_checkpoint_follows_its_model(tmp_path, imagenet):
+    file = str(tmp_path / "a.pth")
+    state = VisionTransformer(arch="tiny", img_size=32, patch_size=16, output="tokens").state_dict()
+
+    def row(sizes: dict[str, int], **extra: torch.Tensor) -> dict:
+        own = {key: t for key, t in state.items() if not (extra and key.startswith("norm."))}
+        torch.save({"model": {**own, **extra}}, file)
+        found = row_of(read_checkpoint(file), file, replace(imagenet, sizes=sizes))
+        assert found.pop("start") == {"checkpoint": file}
+        return found
+
+    assert row({"tiny": 16}) == {"vars": {"size": "tiny"}}
+    assert row({"base": 16}) == {"overrides": {"model.backbone.arch": "tiny"}}
+    other = row({"tiny": 14})["overrides"]
+    assert other == {"model.backbone.arch": "tiny"}  # with the recipe's own patch size
+    norm = {f"fc_norm.{name}": torch.ones(192) for name in ("weight", "bias")}
+    head = {"head.weight": torch.ones(10, 192), "head.bias": torch.ones(10)}
+    tuned = row({"tiny": 16}, **norm, **head)
+    assert tuned == {"vars": {"size": "tiny"}, "overrides": {"model.backbone.output": "mean"}}
+
+
+def test_images_are_taken_from_the_given_folder(tmp_path, imagenet):
+    row = {"start": {"checkpoint": "mine.pth"}, "vars": {"size": "base"}}
+    work = tmp_path / "work"
+    suite = card_suite(imagenet, work, "mine", row)
+    jobs = {job.task: job for job in plan_jobs(measured_here(suite, "mine"), work).jobs}
+    assert jobs.keys() == {"frozen-base", "linear-robustness-base"}
+    root = imagenet.root
+    for split in ("train", "test"):
+        key = f"{split}_dataloader.dataset.data_root={root}/imagenet"
+        assert key in jobs["frozen-base"].command
+    tested = jobs["linear-robustness-base"]
+    assert f"test_dataloader.dataset.data_root={root}" in tested.command
+    assert tested.needs == ("seed0/mine/frozen-base",)
+
+
+def test_earlier_checkpoints_stand_beside_and_are_not_run_again(tmp_path, miniworld):
+    work = tmp_path / "work"
+    for name in ("one", "two"):
+        row = {"start": {"checkpoint": f"{name}.safetensors"}}
+        suite = card_suite(miniworld, work, name, row)
+        write_suite(suite, work)
+    assert suite.tables[0].rows[-2:] == ("one", "two")
+    jobs = plan_jobs(measured_here(suite, "two"), work).jobs
+    assert {job.initialisation for job in jobs} == {"two", "random"}
+    with pytest.raises(ValueError, match="random: is what random weights are called"):
+        card_suite(miniworld, work, "random", row)
+
+
+def test_a_budget_leaves_out_what_does_not_fit_and_what_needs_it(tmp_path, miniworld):
+    suite = card_suite(miniworld, tmp_path, "one", {"start": {"checkpoint": "one.safetensors"}})
+    jobs = plan_jobs(measured_here(suite, "one"), tmp_path).jobs
+    names = {job.initialisation + job.task: job.name for job in jobs}
+    minutes = {job.task: 60 * (job.minutes or 0) for job in jobs}
+    first = minutes["frozen"] + minutes["linear-robustness"]
+    jobs.sort(key=lambda job: job.initialisation == "random")
+    for slots in (1, 2):
+        state = State(list(jobs), slots)
+        out = within((first + 1) / slots, state)
+        assert out.keys() == {names["randomfrozen"], names["randomlinear-robustness"]}
+        assert out[names["randomfrozen"]] == "takes about 42 s, and 1 s are left"
+        assert out[names["randomlinear-robustness"]] == f"needs {names['randomfrozen']}"
+        assert [job.initialisation for job in state.jobs] == ["one", "one"]
+    assert within(1e9, State(list(jobs), 1)) == {}

@@ -1,0 +1,76 @@
+"""The card of a checkpoint through the command, on a small MiniWorld."""
+
+from pathlib import Path
+
+import pytest
+
+from mae_bench.datasets.miniworld.world import MiniWorldSize, build
+from mae_bench.results.record import read_record
+
+from .conftest import ROOT, SHRINK
+
+PRETRAIN = ROOT / "configs/pretrain/mae_vit_mini_miniworld.py"
+
+
+@pytest.fixture
+def checkpoint(run_tool) -> str:
+    options = [option for option in SHRINK if not option.startswith("val_")]
+    ended = run_tool("train.py", PRETRAIN, "--work-dir", "pre", "--cfg-options", *options)
+    assert ended.code == 0, ended.stderr
+    return "pre/checkpoint.safetensors"
+
+
+def test_without_time_the_page_says_what_was_left_out(run_tool, checkpoint):
+    ended = run_tool("card.py", f"mine={checkpoint}", "--budget", "0s")
+    assert ended.code == 0, ended.stderr
+    page = Path(ended.stdout.splitlines()[-1]).read_text()
+    for text in ("Card of mine", "tensors loaded (100.0%", "Reconstructions of", "Features of"):
+        assert text in page
+    assert "seed0/mine/frozen" in page and "python -m mae_bench test " in page
+    start = "python -m mae_bench run_suite configs/suite/full_miniworld.yaml --checkpoint mine=pre/"
+    assert start in page and "detection" in page
+    assert "http" not in page.replace("http://www.w3.org", "")
+
+
+def test_a_backbone_alone_has_no_reconstructions(run_tool, checkpoint):
+    options = ["train_cfg.max_epochs=1", "train_dataloader.dataset.ann_file=meta/train_10.txt"]
+    finetune = ROOT / "configs/cls/vit_mini_finetune_miniworld.py"
+    tool = ("train.py", finetune, "--work-dir", "fine", "--cfg-options", *options)
+    assert run_tool(*tool, "param_scheduler=[]", "train_dataloader.batch_size=5").code == 0
+    ended = run_tool("card.py", "fine/checkpoint.safetensors", "--budget", "0s")
+    assert (
+        "left out: reconstructions: fine/checkpoint.safetensors: holds no decoder" in ended.stdout
+    )
+    assert Path(ended.stdout.splitlines()[-1]).name.startswith("checkpoint-")
+
+
+def test_mistakes(run_tool, workplace):
+    for arguments, message in (
+        (["nothing.pth"], "nothing.pth"),
+        (["nothing.pth", "--budget", "soon"], "--budget soon: must be a time such as 90s"),
+    ):
+        ended = run_tool("card.py", *arguments)
+        assert ended.code == 2 and message in ended.stderr
+
+
+@pytest.mark.slow
+def test_numbers_are_records_and_are_used_again(run_tool, checkpoint):
+    size = MiniWorldSize(
+        **dict(train_images=300, val_images=50, corrupted_images=20, train_lists=(10,)),
+        **dict(train_scenes=10, val_scenes=4),
+    )
+    build("small", processes=1, size=size)
+    command = ("card.py", f"mine={checkpoint}", "--data", "small", "--work-dir", "work")
+    ended = run_tool(*command)
+    assert ended.code == 0, ended.stderr
+    page = Path("work/mine.html").read_text()
+    records = sorted(Path("work").rglob("record.json"))
+    assert len(records) == 4
+    for record in map(read_record, records):
+        assert set(record.overrides.values()) & {"small", "small/imagenet"}
+        metric = "knn/class_token/top1_k20" if "frozen" in record.task else "imagenet_c/mean_error"
+        assert f">{record.metrics[metric]:.1f}</a>" in page
+    times = [path.stat().st_mtime_ns for path in records]
+    ended = run_tool(*command)
+    assert ended.code == 0 and "started" not in ended.stdout
+    assert [path.stat().st_mtime_ns for path in records] == times
