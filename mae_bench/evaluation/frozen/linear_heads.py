@@ -1,7 +1,8 @@
-"""Linear classifiers with many learning rates, trained together on frozen features."""
+"""Linear classifiers of many settings, trained together on frozen features."""
 
 import math
 from collections.abc import Sequence
+from itertools import product
 
 import torch
 import torch.nn.functional as F
@@ -19,13 +20,13 @@ def train_heads(
     features: Tensor,
     labels: Tensor,
     classes: int,
-    rates: Sequence[float],
+    settings: Sequence[tuple[float, float]],
     epochs: int,
     batch: int,
     momentum: float,
     seed: int,
 ) -> Tensor:
-    """Train a head for each rate on the same batches, by SGD with a cosine schedule to 0.
+    """Train a head for each setting on the same batches, by SGD with a cosine schedule to 0.
 
     Each head is what it would be alone: they share the order of the images and the first weights,
     a normal of std 0.01 with biases of 0.
@@ -34,7 +35,8 @@ def train_heads(
         features: (N, D).
         labels: (N,), on their device.
         classes: how many there are.
-        rates: of a batch of 256; scaled to ``batch``.
+        settings: of each the learning rate, which is for a batch of 256 and scaled to ``batch``,
+            and the weight decay.
         epochs: passes over the features; the last, smaller batch of each is left out.
         batch: samples of a step.
         momentum: of SGD.
@@ -54,9 +56,10 @@ def train_heads(
     first = torch.cat(
         [0.01 * torch.randn(classes, width, generator=generator), torch.zeros(classes, 1)], dim=1
     )
-    weights = first.to(features.device).repeat(len(rates), 1, 1)
+    weights = first.to(features.device).repeat(len(settings), 1, 1)
     speed = torch.zeros_like(weights)
-    peaks = weights.new_tensor(rates)[:, None, None] * (batch / RATE_BATCH)
+    rates, decays = weights.new_tensor(settings).T[:, :, None, None]
+    peaks = rates * (batch / RATE_BATCH)
     for epoch in range(epochs):
         order = torch.randperm(count, generator=generator).to(features.device)
         for step in range(steps):
@@ -66,7 +69,7 @@ def train_heads(
             # Of each head's own mean: the sum over heads has the gradient of each in its part.
             errors = logits.softmax(dim=2) - F.one_hot(labels[rows], classes)
             gradient = torch.einsum("hbc,bd->hcd", errors, inputs) / batch
-            speed.mul_(momentum).add_(gradient)
+            speed.mul_(momentum).add_(gradient).add_(decays * weights)
             share = (epoch * steps + step) / (epochs * steps)
             weights -= peaks * (0.5 * (1 + math.cos(math.pi * share))) * speed
     return weights
@@ -87,31 +90,34 @@ def _with_ones(features: Tensor) -> Tensor:
 
 @METRICS.register_module()
 class LinearHeads:
-    """Top-1 accuracy of a linear classifier, the best of many learning rates trained at once.
+    """Top-1 accuracy of a linear classifier, the best of many settings trained at once.
 
-    Metrics, in percent: ``linear/<feature>/top1``, of the rate that is best on held-out training
+    Metrics, in percent: ``linear/<feature>/top1``, of the setting that is best on held-out training
     images, which the run card names; ``linear/<feature>/held_out_top1``, what it was chosen by;
-    ``linear/<feature>/best_on_val_top1``, of the rate that is best on the validation images
+    ``linear/<feature>/best_on_val_top1``, of the setting that is best on the validation images
     themselves, which is what DINOv2 reports.
 
     Args:
         rates: of a batch of 256 images.
+        decays: weight decays, each tried with each rate; of the biases too, as in ``torch.optim``.
         epochs: passes over the training images.
         batch: images of a step.
-        momentum: of SGD; no weight decay.
-        share: of the training images that the rate is chosen on, drawn by ``seed``.
+        momentum: of SGD.
+        share: of the training images that the setting is chosen on, drawn by ``seed``.
         features: names of the features; None: all that were extracted.
         seed: of the draw, the order and the first weights.
 
     Source: DINOv2's evaluation code (Oquab et al. 2023): the 13 rates and their batch, SGD with
-    momentum 0.9, a cosine to 0, 12,500 steps of 128 images a GPU, which on 8 GPUs are ten epochs of
-    ImageNet. It augments the images (crops and flips), which features that are extracted once
-    cannot have, and it has heads on the class tokens of four blocks, and with the mean beside, too.
+    momentum 0.9 without weight decay, a cosine to 0, 12,500 steps of 128 images a GPU, which on 8
+    GPUs are ten epochs of ImageNet. It augments the images (crops and flips), which features that
+    are extracted once cannot have, and it has heads on the class tokens of four blocks, and with
+    the mean beside, too.
     """
 
     def __init__(
         self,
         rates: Sequence[float] = RATES,
+        decays: Sequence[float] = (0.0,),
         epochs: int = 10,
         batch: int = 1024,
         momentum: float = 0.9,
@@ -119,7 +125,7 @@ class LinearHeads:
         features: Sequence[str] | None = None,
         seed: int = 0,
     ) -> None:
-        self.rates = list(rates)
+        self.settings = list(product(rates, decays))
         self.epochs = epochs
         self.batch = batch
         self.momentum = momentum
@@ -140,7 +146,7 @@ class LinearHeads:
                 train[~chosen_on],
                 labels[~chosen_on],
                 sets.classes,
-                self.rates,
+                self.settings,
                 self.epochs,
                 self.batch,
                 self.momentum,
@@ -153,6 +159,6 @@ class LinearHeads:
             metrics[f"linear/{name}/top1"] = found[best]
             metrics[f"linear/{name}/held_out_top1"] = scores[best]
             metrics[f"linear/{name}/best_on_val_top1"] = max(found)
-            card[f"linear_{name}_rate"] = self.rates[best]
+            card[f"linear_{name}_rate"], card[f"linear_{name}_decay"] = self.settings[best]
             heads[name] = weights[best].cpu()
         return Measured(metrics, card, heads)

@@ -12,14 +12,18 @@ from .clusters import CLASSES, WIDTH, clusters
 EPOCHS, BATCH, MOMENTUM, SEED = 4, 32, 0.9, 5
 
 
-def alone(features: torch.Tensor, labels: torch.Tensor, rate: float) -> torch.nn.Linear:
+def alone(
+    features: torch.Tensor, labels: torch.Tensor, rate: float, decay: float = 0.0
+) -> torch.nn.Linear:
     """One head by torch.optim.SGD and CosineAnnealingLR."""
     generator = torch.Generator().manual_seed(SEED)
     head = torch.nn.Linear(WIDTH, CLASSES)
     head.weight.data = 0.01 * torch.randn(CLASSES, WIDTH, generator=generator)
     head.bias.data.zero_()
     steps = len(labels) // BATCH
-    optimizer = torch.optim.SGD(head.parameters(), lr=rate * BATCH / 256, momentum=MOMENTUM)
+    optimizer = torch.optim.SGD(
+        head.parameters(), lr=rate * BATCH / 256, momentum=MOMENTUM, weight_decay=decay
+    )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, EPOCHS * steps)
     for _ in range(EPOCHS):
         order = torch.randperm(len(labels), generator=generator)
@@ -33,13 +37,13 @@ def alone(features: torch.Tensor, labels: torch.Tensor, rate: float) -> torch.nn
 
 def test_each_head_is_that_of_pytorch_alone():
     features, labels = clusters(200, 0)
-    rates = [1e-3, 0.1, 1.0]
-    together = train_heads(features, labels, CLASSES, rates, EPOCHS, BATCH, MOMENTUM, SEED)
-    for rate, weights in zip(rates, together, strict=True):
-        head = alone(features, labels, rate)
+    settings = [(1e-3, 0.0), (0.1, 0.0), (1.0, 0.0), (0.1, 0.5)]
+    together = train_heads(features, labels, CLASSES, settings, EPOCHS, BATCH, MOMENTUM, SEED)
+    for setting, weights in zip(settings, together, strict=True):
+        head = alone(features, labels, *setting)
         torch.testing.assert_close(weights[:, :-1], head.weight.data, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(weights[:, -1], head.bias.data, rtol=1e-4, atol=1e-5)
-        one = train_heads(features, labels, CLASSES, [rate], EPOCHS, BATCH, MOMENTUM, SEED)
+        one = train_heads(features, labels, CLASSES, [setting], EPOCHS, BATCH, MOMENTUM, SEED)
         torch.testing.assert_close(weights, one[0], rtol=1e-5, atol=1e-6)
         val, _ = clusters(90, 1)
         assert torch.equal(classify(val, weights[None])[0], head(val).argmax(dim=1))
@@ -47,7 +51,7 @@ def test_each_head_is_that_of_pytorch_alone():
 
 def test_the_rate_is_chosen_on_held_out_images(sets):
     rates = [1e-6, 0.05, 3000.0]
-    measure = LinearHeads(rates, EPOCHS, BATCH, MOMENTUM, share=0.25, seed=SEED)
+    measure = LinearHeads(rates, [0.0], EPOCHS, BATCH, MOMENTUM, share=0.25, seed=SEED)
     measured = measure(sets)
     (train, labels), (val, val_labels) = clusters(200, 0), clusters(90, 1)
     chosen_on = held_out(200, 0.25, SEED)
@@ -67,7 +71,7 @@ def test_the_rate_is_chosen_on_held_out_images(sets):
             "linear/mean/best_on_val_top1": max(found),
         }
     )
-    assert measured.card == {"linear_mean_rate": rates[best]}
+    assert measured.card == {"linear_mean_rate": rates[best], "linear_mean_decay": 0.0}
 
 
 def test_rates_are_those_of_dinov2():
