@@ -7,7 +7,7 @@ are, and the job's record claims all of them.
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -180,7 +180,8 @@ class _Planner:
         """The jobs of a task for one seed: one for each point of its grid."""
         return [self.jobs.setdefault(job.name, job) for job in self.points(place, task)]
 
-    def points(self, place: "_Place", task: Task) -> list[Job]:
+    def points(self, place: "_Place", task: Task, besides: Sequence[Any] = ()) -> list[Job]:
+        """The same jobs, not added; `besides`: what else decides their results."""
         needs, checkpoint = self.started_from(place, task)
         own = as_options(place.cell.overrides)
         read = own
@@ -192,7 +193,8 @@ class _Planner:
             options = {**as_options(task.overrides), **read, **point}
             cost = (task.minutes, task.resources)
             run = _Run(place, place.cell.start or "", label, task.config, options, *cost)
-            found.append(self.describe(run, needs, checkpoint, test=task.test is not None))
+            test = task.test is not None
+            found.append(self.describe(run, needs, checkpoint, test, besides))
         return found
 
     def started_from(self, place: "_Place", task: Task) -> tuple[Job | None, Path | None]:
@@ -233,6 +235,7 @@ class _Planner:
         needs: Job | None = None,
         checkpoint: Path | None = None,
         test: bool = False,
+        besides: Sequence[Any] = (),
     ) -> Job:
         seed = run.place.seed
         options = {SEED_KEY: str(seed), **run.options}
@@ -248,7 +251,7 @@ class _Planner:
             origin = file_sha256(checkpoint) if checkpoint.is_file() else str(checkpoint)
         resources = Resources() if test else replace(run.resources, **self.resources)
         # no paths in here, so that a work dir can be moved, and no number of GPUs
-        decides = [TEST if test else TRAIN, config_sha, seed, origin]
+        decides = [TEST if test else TRAIN, config_sha, seed, origin, *besides]
         signature = _hash([*decides, resources.amp] if resources.amp else decides)
         name = self.name(f"seed{seed}/{run.group}/{run.task}", signature, run.place)
         folder = self.work_dir / name
@@ -321,27 +324,25 @@ class _Planner:
     def searched_job(self, place: "_Place", task: Task, search: Search) -> Job:
         """The job of a task whose settings are searched with the first seed and taken by all."""
         first = place.table.seeds[0]
-        (training,) = self.points(replace(place, seed=first), task)
+        search = replace(search, select=str(task.select), direction=_direction(place.cell))
+        besides = [dataclasses.asdict(search)]
+        (training,) = self.points(replace(place, seed=first), task, besides)
         if training.name not in self.jobs:
-            self.search(training, search, str(task.select), _direction(place.cell))
+            self.search(training, replace(search, name=training.name))
         chosen = self.jobs[training.name]
         if place.seed == first:
             return chosen
-        (training,) = self.points(place, task)
+        (training,) = self.points(place, task, [*besides, chosen.signature])
         following = replace(
             training,
             config_sha256=None,
             needs=(*training.needs, chosen.name),
-            signature=_hash([training.signature, chosen.signature]),
             settings_of=chosen.name,
         )
         return self.jobs.setdefault(following.name, following)
 
-    def search(self, training: Job, search: Search, select: str, direction: str) -> None:
+    def search(self, training: Job, search: Search) -> None:
         """Add the runners of a search, and the job that takes the best trial's run for its own."""
-        search = replace(search, name=training.name, select=select, direction=direction)
-        described = json.dumps(dataclasses.asdict(search))
-        signature = _hash([training.signature, described])
         runners = []
         for number in range(search.runners):
             name = f"{training.name},search{number}"
@@ -357,13 +358,13 @@ class _Planner:
                 folder=self.work_dir / name,
                 command=tuple(command),
                 minutes=minutes,
-                signature=signature,
                 cells=[],
                 search=search,
             )
             runners.append(name)
         command = ["-m", CHOOSE, str(self.work_dir), training.name]
-        command += ["--metric", select, "--best", direction, "--study", described]
+        command += ["--metric", search.select, "--best", search.direction]
+        command += ["--study", json.dumps(dataclasses.asdict(search))]
         self.jobs[training.name] = replace(
             training,
             command=tuple(command),
@@ -371,7 +372,7 @@ class _Planner:
             checkpoint=None,
             needs=tuple(runners),
             minutes=0.01,
-            signature=_hash([CHOOSE, signature]),
+            signature=_hash([CHOOSE, training.signature]),
             cells=[],
             resources=Resources(),
         )

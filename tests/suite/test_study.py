@@ -147,6 +147,22 @@ def test_the_best_setting_is_taken_by_all_seeds(search):
     assert not run(search).open() and search.events() == []
 
 
+def test_a_search_is_not_the_training_without_settings(search):
+    """Which another task may have, with the same config and seed."""
+    search.suite["tasks"]["plain"] = {"config": "lin.py"}
+    for first in ("plain", "linear"):
+        second = {"plain": "linear", "linear": "plain"}[first]
+        search.suite["columns"] = {
+            name: {"task": name, "metric": "score"} for name in (first, second)
+        }
+        jobs = {job.name: job for job in plan_jobs(load_suite(search.write()), "work").jobs}
+        assert jobs["seed1/random/linear"].settings_of == "seed0/random/linear"
+        assert jobs["seed1/random/linear"].needs == ("seed0/random/linear",)
+        for seed in (0, 1):
+            plain = jobs[f"seed{seed}/random/plain"]
+            assert plain.search is None and not plain.needs and plain.command[0] != "-m"
+
+
 def test_proposals_follow_from_the_seed(search, tmp_path):
     def rates(folder: str, seed: int, sampler: str = "tpe") -> list[float]:
         one = Search(SPACE, trials=12, seed=seed, sampler=sampler, name="s/l", select="score")
