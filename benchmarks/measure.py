@@ -157,12 +157,12 @@ def _measure_peak(sender, build: Callable[..., Callable[[], object]], args: tupl
         return
     # Not getrusage: its peak includes what the parent held at the fork, and cannot be reset.
     Path("/proc/self/clear_refs").write_text("5")
-    before = _resident_kib("VmRSS")
+    before = resident_kib("VmRSS")
     call()
-    sender.send((_resident_kib("VmHWM") - before) / 1024)
+    sender.send((resident_kib("VmHWM") - before) / 1024)
 
 
-def _resident_kib(field: str) -> int:
+def resident_kib(field: str) -> int:
     status = Path("/proc/self/status").read_text()
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith(field)))
 

@@ -18,6 +18,7 @@ from torchvision.io import ImageReadMode, decode_image
 IMAGE_SUFFIXES = frozenset(
     {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
+_ENDINGS = tuple(IMAGE_SUFFIXES)
 JPEG, PNG = b"\xff\xd8\xff", b"\x89PNG"
 # Orientations by which height and width change places, as EXIF numbers them.
 ON_ITS_SIDE = (5, 6, 7, 8)
@@ -35,7 +36,7 @@ class BrokenImage(ValueError):
 def is_image(name: str) -> bool:
     """Whether a file of this name is read as an image. Hidden ones are not, such as macOS's."""
     base = name.rpartition("/")[2]
-    return not base.startswith(".") and Path(base).suffix.lower() in IMAGE_SUFFIXES
+    return not base.startswith(".") and base.lower().endswith(_ENDINGS)
 
 
 def read_image(path: str | Path, exif_orientation: bool = True) -> np.ndarray:
