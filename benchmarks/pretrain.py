@@ -152,9 +152,10 @@ def build_hugging_face(model: MAE) -> nn.Module:
         mask_ratio=model.mask_ratio,
         norm_pix_loss=True,
     )
-    peer = ViTMAEForPreTraining(config)
-    peer.load_state_dict(foreign_tensors(model, "hf_vit_mae"))
-    return peer
+    tensors = {name: x.clone() for name, x in foreign_tensors(model, "hf_vit_mae").items()}
+    # which knows the names of files, as load_state_dict of transformers 5 does not
+    peer = ViTMAEForPreTraining.from_pretrained(None, config=config, state_dict=tensors)
+    return peer.train()
 
 
 def build_variant(name: str, size: str) -> tuple[nn.Module, Callable[[Tensor], Tensor], bool]:

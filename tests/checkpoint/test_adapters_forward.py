@@ -25,6 +25,8 @@ from mae_bench.checkpoint.transfer import load_backbone
 from mae_bench.models import MAE, VisionTransformer
 from mae_bench.models.masking import Masking
 
+from ..hugging_face_names import names_of_4
+
 DIM, DEPTH, HEADS = 16, 3, 2
 BASE = dict(
     arch=dict(embed_dim=DIM, depth=DEPTH, num_heads=HEADS),
@@ -210,6 +212,7 @@ def test_hugging_face_mae_with_decoder_and_the_same_under_official_names(tmp_pat
     masking = mae_inputs(noise, kept=4)
     check_predictions(path, masking, expected)
     state = {key: value.detach() for key, value in model.state_dict().items()}
+    state = names_of_4(state, ViTMAEForPreTraining)
     check_way_back(path, state, "hf_vit_mae")
 
     official = official_names(state)
@@ -258,7 +261,7 @@ def test_hugging_face_vit(tmp_path):
     with torch.no_grad():
         expected = model.vit(IMAGES).last_hidden_state
         close(ours_from(path)(IMAGES)[0], expected)
-    state = dict(model.state_dict())
+    state = names_of_4(model.state_dict(), ViTForImageClassification)
     check_way_back(path, state, "hf_vit")
     # The bare encoder, as ViTModel saves it, with a pooler that nobody trained.
     path = tmp_path / "bare.pth"

@@ -6,8 +6,6 @@ of what ``save_pretrained`` and ``state_dict`` of 5.24 gave for a file of 4.57.
 """
 
 import json
-import re
-from pathlib import Path
 
 import pytest
 import torch
@@ -20,9 +18,9 @@ from mae_bench.checkpoint.reader import read_checkpoint
 from mae_bench.checkpoint.transfer import load_backbone
 from mae_bench.models import VisionTransformer
 
+from ..hugging_face_names import NAMES, rename
 from .test_adapters_forward import BASE, HF, IMAGES, close, noisy
 
-NAMES = json.loads((Path(__file__).parents[1] / "assets/transformers_5_names.json").read_text())
 SHORT = {key: value for key, value in HF.items() if key != "intermediate_size"}
 BEIT = dict(num_labels=5, layer_scale_init_value=0.1)
 PER_BLOCK = dict(rel_pos_bias="per_block", layer_scale_init=0.1, output="mean")
@@ -72,20 +70,6 @@ def features(name: str, model) -> Tensor:
     return output.last_hidden_state
 
 
-def renamed(state: dict[str, Tensor], names: dict[str, str]) -> dict[str, Tensor]:
-    """Tensors of transformers 4 under the names of 5."""
-    new = {old: name for name, old in names.items()}
-
-    def rename(name: str) -> str:
-        kind = re.sub(r"\.\d+\.", ".*.", name)
-        if kind not in new:
-            return name
-        block = re.search(r"\.(\d+)\.", name)
-        return new[kind].replace("*", block[1]) if block else new[kind]
-
-    return {rename(name): tensor for name, tensor in state.items()}
-
-
 @pytest.mark.parametrize("name", MODELS)
 def test_same_features_from_the_folder_and_from_memory(tmp_path, name):
     model = build(name)
@@ -119,7 +103,10 @@ def test_names_of_transformers_5(tmp_path, name):
         if name == "BeitForMaskedImageModeling":
             # transformers 5.24 exchanges the norms of a class with both; this one has one
             names = {new: old for new, old in names.items() if "layernorm." not in new[:20]}
-        save_file({n: t.contiguous() for n, t in renamed(state, names).items()}, tmp_path / "5.bin")
+        renamed = {old: new for new, old in names.items()}
+        save_file(
+            {n: t.contiguous() for n, t in rename(state, renamed).items()}, tmp_path / "5.bin"
+        )
         read = read_checkpoint(tmp_path / "5.bin")
         assert read.format == expected.format
         assert set(read.imported.tensors) == set(expected.imported.tensors)

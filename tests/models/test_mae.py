@@ -10,6 +10,8 @@ from mae_bench.models.masking import Masking, random_masking
 from mae_bench.models.vit import patchify
 from mae_bench.registry import MODELS
 
+from ..hugging_face_names import names_of_4
+
 PATCH = 4
 # Hugging Face can only be built for a square number of patches; (8, 32) has 2 x 8 of them.
 IMAGE_SIZES = [(16, 16), (8, 32), (48, 48)]
@@ -77,6 +79,7 @@ RENAMED = [
 
 def from_hugging_face(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Weights or gradients under our names, query, key and value fused."""
+    tensors = names_of_4(tensors, ViTMAEForPreTraining)
     renamed = {}
     for name, value in tensors.items():
         if ".key." in name or ".value." in name:

@@ -16,6 +16,7 @@ from mae_bench.checkpoint.format import read_metadata
 from mae_bench.files import sha256_of
 from mae_bench.results.record import read_record
 
+from ..hugging_face_names import names_of_4
 from .conftest import FEW_LABELS, ROOT, SHRINK
 
 PRETRAIN = ROOT / "configs/pretrain/mae_vit_mini_miniworld.py"
@@ -50,7 +51,7 @@ def hugging_face(workplace) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
     model = ViTMAEForPreTraining(config)
     model.save_pretrained("hf")
-    return model.state_dict()
+    return names_of_4(model.state_dict(), ViTMAEForPreTraining)
 
 
 def report_of(work_dir: str) -> dict:
