@@ -22,3 +22,6 @@ model["head"] = dict(
     queries=32,
     loss=dict(type=CrossEntropyLoss),
 )
+
+# Base learning rate for a batch of 256, scaled to the batch in use.
+optim_wrapper["optimizer"].update(lr=8.0)

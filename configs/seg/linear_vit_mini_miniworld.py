@@ -32,7 +32,7 @@ del model["neck"], model["auxiliary_head"]
 model["decode_head"] = dict(
     type=LinearSegmentationHead,
     in_channels=96,
-    in_index=0,
+    in_index=-1,  # the last map of any backbone
     num_classes=11,
     norm_cfg=norm_cfg,
     align_corners=False,

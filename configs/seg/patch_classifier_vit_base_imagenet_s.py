@@ -77,7 +77,7 @@ model = dict(
     decode_head=dict(
         type=PatchClassifier,
         in_channels=768,
-        in_index=0,
+        in_index=-1,  # the last map of any backbone
         num_classes=920,
         ignore_index=1000,
         loss_decode=dict(type=PixelCrossEntropy, avg_non_ignore=True),

@@ -176,7 +176,7 @@ def _measure(backbone: ConfigDict) -> Measures:
     """
     left_out = {"init_cfg", "out_indices"}
     if "host_class" not in backbone:
-        left_out |= {"global_blocks", "window_size", "trainable_blocks"}
+        left_out |= {"global_blocks", "window_size", "trainable_blocks", "norm_maps"}
     config = {key: value for key, value in backbone.items() if key not in left_out}
     maps = config.get("output") == "maps"
     if "output" in config:
@@ -280,11 +280,11 @@ def _check_features(model: ConfigDict, measures: Measures) -> None:
             )
         if strides != sorted(strides):
             raise ValueError(f"{name} gives maps of strides {strides}: give the finest first")
-    elif model.get("head") and not model.get("neck") and last != (1, measures.embed_dim):
-        raise ValueError(
-            f"{name} gives {last} where the head takes features {(1, measures.embed_dim)}: "
-            f"see {DOCS}"
-        )
+    elif model.get("head") and not model.get("neck"):
+        takes_maps = getattr(model.head.type, "takes_maps", False)
+        if last[:2] != (1, measures.embed_dim) or len(last) != (4 if takes_maps else 2):
+            wanted = "maps" if takes_maps else f"features {(1, measures.embed_dim)}"
+            raise ValueError(f"{name} gives {last} where the head takes {wanted}: see {DOCS}")
 
 
 def _look_at(config: dict[str, Any]) -> tuple[list[tuple[int, int]], tuple[int, ...]]:

@@ -33,6 +33,8 @@ class AttentiveProbeHead(LinearClsHead):
     queries normal with std 0.02.
     """
 
+    takes_maps = True
+
     def __init__(
         self, num_classes: int, in_channels: int, queries: int = 32, **kwargs: Any
     ) -> None:
@@ -49,7 +51,16 @@ class AttentiveProbeHead(LinearClsHead):
         return (scale * self.queries @ patches.transpose(1, 2)).softmax(dim=2)
 
     def pre_logits(self, feats: tuple[Tensor, ...]) -> Tensor:
-        """Last of the backbone's maps (B, D, h, w) -> pooled and standardised, (B, D)."""
+        """Last of the backbone's maps (B, D, h, w) -> pooled and standardised, (B, D).
+
+        Raises:
+            ValueError: the backbone gives no maps.
+        """
+        if feats[-1].ndim != 4:
+            raise ValueError(
+                f"AttentiveProbeHead pools maps, and gets {tuple(feats[-1].shape)}: set "
+                'model.backbone.output="maps" and model.backbone.out_indices to the last block'
+            )
         patches = feats[-1].flatten(2).transpose(1, 2)
         values = self.value(patches).unflatten(2, (self.queries.shape[1], -1))  # (B, N, Q, D/Q)
         pooled = torch.einsum("bqn,bnqd->bqd", self.attention(patches), values)

@@ -12,6 +12,7 @@ from mae_bench.models import FeaturePyramidAdapter, TimmBackbone
 
 ROOT = Path(__file__).parents[2]
 FINETUNE = ROOT / "configs/cls/vit_mini_finetune_miniworld.py"
+ATTENTIVE = ROOT / "configs/cls/vit_mini_attentive_miniworld.py"
 LINEAR = ROOT / "configs/cls/vit_mini_linear_miniworld.py"
 DETECTION = ROOT / "configs/det/mask_rcnn_vit_mini_miniworld.py"
 SEGMENTATION = ROOT / "configs/seg/upernet_vit_mini_miniworld.py"
@@ -95,6 +96,36 @@ def test_hierarchical_backbone_goes_straight_to_upernet():
     model = build(cfg)
     logits = model.decode_head(model.extract_feat(torch.zeros(1, 3, 32, 32)))
     assert logits.shape == (1, 11, 8, 8)
+
+
+@pytest.mark.parametrize("name", ["linear_vit_base_ade20k", "patch_classifier_vit_base_imagenet_s"])
+def test_linear_layers_on_patches_take_the_last_map(name):
+    cfg = load_config(ROOT / f"configs/seg/{name}.py", CONVNEXT)
+    assert cfg.model.decode_head.in_channels == 40
+    model = build(cfg)
+    images = torch.zeros(1, 3, 64, 64)
+    assert model.decode_head(model.extract_feat(images)).shape[2:] == (2, 2)  # of stride 32
+
+
+@pytest.mark.parametrize(
+    "backbone",
+    [
+        {**CONVNEXT, "model.head.queries": 8},
+        {"model.backbone.type": "mmpretrain.ResNet", "model.backbone.depth": 18},
+    ],
+    ids=["timm", "mmpretrain"],
+)
+def test_attentive_probe_of_another_backbone(backbone):
+    model = build(load_config(ATTENTIVE, backbone))
+    images = torch.zeros(2, 3, 32, 32)
+    assert model.head(model.extract_feat(images)).shape == (2, 10)
+    assert not any(p.requires_grad for p in model.backbone.parameters())
+
+
+def test_attentive_probe_of_pooled_features_is_refused():
+    pooled = {"model.backbone.type": "mmpretrain.ResNet", "model.backbone.output": "mean"}
+    with pytest.raises(ValueError, match=r"gives \(1, 512\) where the head takes maps"):
+        load_config(ATTENTIVE, {**pooled, "model.backbone.depth": 18})
 
 
 def test_pyramid_of_other_patches_keeps_its_factors():

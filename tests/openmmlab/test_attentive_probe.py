@@ -49,6 +49,11 @@ def test_starts_as_published():
         assert float(weight.abs().max()) == pytest.approx(768**-0.5, rel=1e-3)
 
 
+def test_pooled_features_are_refused():
+    with pytest.raises(ValueError, match=r'gets \(2, 64\): set model.backbone.output="maps"'):
+        AttentiveProbeHead(10, 64)((torch.zeros(2, 64),))
+
+
 def test_queries_have_to_divide_the_width():
     with pytest.raises(ValueError, match="queries=32 must divide in_channels=100"):
         AttentiveProbeHead(10, 100)
