@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..files import write_atomic
 from ..results.compare import changes, comparison_grid
+from ..results.correlation import correlation_grids, correlations, correlations_csv
 from ..results.export import tables_csv
 from ..results.grid import Grid, latex_document
 from ..results.html_report import write_report
@@ -35,6 +36,12 @@ def parse_args() -> argparse.Namespace:
         metavar=("A", "B"),
         help="instead: which tasks moved from line A to line B, beyond the spread of seeds",
     )
+    parser.add_argument(
+        "--correlate",
+        nargs="+",
+        metavar="COLUMN",
+        help="instead: how well each other column of a table predicts these, over its checkpoints",
+    )
     return parser.parse_args()
 
 
@@ -45,6 +52,8 @@ def main() -> None:
         raise ValueError("--out needs --format md, csv, latex or html")
     if args.compare and args.format == "csv":
         raise ValueError("--compare has no csv; use --format md, latex or html")
+    if args.compare and args.correlate:
+        raise ValueError("--compare and --correlate: give one of them")
     found = overview(args.dir)
     for problem in found.problems:
         print(f"skipped: {printable(problem)}", file=sys.stderr)
@@ -52,9 +61,12 @@ def main() -> None:
         raise ValueError(f"{args.dir}: no table to make: no record of a finished run in it")
     if args.format == "html":
         out = args.out or Path(args.dir, REPORT_NAME)
-        print(write_report(args.dir, out, tuple(args.compare) if args.compare else None))
+        asked = wanted_grids(args, found) if args.compare or args.correlate else []
+        print(write_report(args.dir, out, asked))
         return
-    if args.format == "csv":
+    if args.format == "csv" and args.correlate:
+        text = correlations_csv(correlations(args.correlate, found.tables))
+    elif args.format == "csv":
         text = tables_csv(found.tables)
     else:
         grids = wanted_grids(args, found)
@@ -74,6 +86,8 @@ def wanted_grids(args: argparse.Namespace, found: Overview) -> list[Grid]:
     if args.compare:
         before, after = args.compare
         return [comparison_grid(before, after, changes(before, after, found.tables))]
+    if args.correlate:
+        return correlation_grids(correlations(args.correlate, found.tables))
     tables = [table for table in found.tables if chosen(table, args)]
     if (args.rows or args.columns) and not tables:
         raise ValueError(f"{args.dir}: no table has all the rows and columns that were asked for")

@@ -99,7 +99,7 @@ class Page:
 def write_report(
     work_dir: str | Path,
     out: str | Path,
-    compare: tuple[str, str] | None = None,
+    asked: Sequence[Grid] = (),
     page: Page | None = None,
 ) -> Path:
     """Write the report of a work dir to `out` and return that path.
@@ -107,11 +107,8 @@ def write_report(
     Args:
         work_dir: of a suite, of several, or of single runs.
         out: HTML file.
-        compare: lines of tables to compare; without it each one of a suite with its baseline.
+        asked: what was asked of the tables; without it each line of a suite beside its baseline.
         page: what a page on one thing says besides.
-
-    Raises:
-        ValueError: no table has such a line.
     """
     work_dir, out = Path(work_dir), Path(out)
     found = overview(work_dir)
@@ -140,7 +137,8 @@ def write_report(
         unplaced=found.reasons(),
         parts=parts,
         paper_figures=figures.scaling_of_table_3(found.published),
-        changes=[] if page else _changes(compare, found),
+        asked=bool(asked),
+        changes=asked or ([] if page else _changes(found)),
         runs=runs,
         failures=failures,
         problems=list(dict.fromkeys(problems)),
@@ -239,11 +237,8 @@ def _part(
     )
 
 
-def _changes(compare: tuple[str, str] | None, found: Overview) -> list[Grid]:
-    """What was asked for, or every line of a suite's table against its baseline."""
-    if compare:
-        before, after = compare
-        return [comparison_grid(before, after, changes(before, after, found.tables))]
+def _changes(found: Overview) -> list[Grid]:
+    """Every line of a suite's table against its baseline."""
     grids = []
     for measured in found.own:
         baseline = measured.table.baseline

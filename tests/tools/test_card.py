@@ -67,7 +67,7 @@ def test_numbers_are_records_and_are_used_again(run_tool, checkpoint):
     records = sorted(Path("work").rglob("record.json"))
     assert len(records) == 4
     for record in map(read_record, records):
-        assert set(record.overrides.values()) & {"small", "small/imagenet"}
+        assert any(value in ("small", "small/imagenet") for value in record.overrides.values())
         metric = "knn/class_token/top1_k20" if "frozen" in record.task else "imagenet_c/mean_error"
         assert f">{record.metrics[metric]:.1f}</a>" in page
     times = [path.stat().st_mtime_ns for path in records]
