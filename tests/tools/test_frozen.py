@@ -1,6 +1,8 @@
 """Frozen measures through the command, on a tiny MiniWorld."""
 
 import shutil
+import subprocess
+import sys
 from itertools import product
 from pathlib import Path
 
@@ -322,3 +324,24 @@ def test_few_images_of_each_class_while_pre_training(run_tool):
     error = refused("input", "model.data_preprocessor.std=[58.0,57.0,57.0]")
     assert "model.data_preprocessor.std is not that of this run" in error
     assert "more than the 10 training images" in refused("k")  # the recipe's k of 200
+
+
+@pytest.mark.slow
+def test_two_processes_measure_what_one_measures(run_tool):
+    """While pre-training, on numbers of images that they cannot share evenly."""
+    options = [option for option in SHRINK if not option.startswith("val_")]
+    options += [
+        "default_hooks.frozen.type=mae_bench.MeasureFrozen",
+        f"default_hooks.frozen.config={FROZEN}",
+        "default_hooks.frozen.interval=1",
+        "default_hooks.frozen.overrides={'test_cfg.measures.0.neighbours':[1,5],"
+        "'train_dataloader.dataset.indices':19,'test_dataloader.dataset.indices':9}",
+    ]
+    ended = run_tool("train.py", PRETRAIN, "--work-dir", "one", "--cfg-options", *options)
+    assert ended.code == 0, ended.stderr
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    command += [ROOT / "tools/train.py", PRETRAIN, "--work-dir", "two", "--launcher", "pytorch"]
+    options.append("train_dataloader.batch_size=2")
+    subprocess.run([*command, "--cfg-options", *options], check=True)
+    one, two = (read_scalars(name).metrics for name in ("one", "two"))
+    assert one and one == two

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ...config.load import load_config
 from ...datasets.one_set import class_names, innermost
 from ...datasets.set_checks import check_sets
-from ...distributed import same_everywhere, unwrap
+from ...distributed import unwrap
 from ...evaluation.feature_store import FeatureTensors
 from ...evaluation.frozen.frozen_loop import TOKENS, image_features
 from ...evaluation.frozen.low_shot import draw_images
@@ -61,7 +61,7 @@ class MeasureFrozen(Hook):
     def before_train(self, runner: Runner) -> None:
         """Read config and data, and measure the start: what is wrong shows now, not after hours."""
         self.started = time.monotonic()
-        same_everywhere(lambda: self._prepare(runner))
+        self._prepare(runner)
         if runner.epoch == 0:
             self._report(runner, 0)
 
