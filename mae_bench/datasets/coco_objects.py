@@ -1,5 +1,6 @@
 """The objects of a COCO file: which can be used, which are left out, which are mistakes."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -23,6 +24,16 @@ def is_number(value: Any) -> bool:
     """Whether something is a number that can be a coordinate; no infinity, NaN or truth value."""
     whole_or_not = isinstance(value, (int, float)) and not isinstance(value, bool)
     return whole_or_not and -LARGEST <= value <= LARGEST
+
+
+def are_numbers(values: list[Any]) -> bool:
+    """Whether each of some values :func:`is_number`, as of a polygon's many, at C's speed."""
+    return not values or (
+        {*map(type, values)} <= {int, float}
+        and min(values) >= -LARGEST
+        and max(values) <= LARGEST
+        and math.isfinite(sum(values))  # NaN is neither the least nor the greatest
+    )
 
 
 def is_whole(value: Any) -> bool:
@@ -91,14 +102,12 @@ class ObjectChecker:
             self._wrong("annotations have another iscrowd than 0 and 1", CORRECT, f" has {crowd!r}")
             return None
         box: Any = row.get("bbox")
-        numbers = isinstance(box, list) and all(
-            isinstance(x, (int, float)) and not isinstance(x, bool) for x in box
-        )
+        numbers = isinstance(box, list) and {*map(type, box)} <= {int, float}
         if not numbers or len(box) != 4:
             self._wrong("annotations have no bbox of four numbers", CORRECT, f" has {box!r}")
             return None
         left, top, width, height = box
-        if not all(map(is_number, box)) or width <= 0 or height <= 0:
+        if not are_numbers(box) or width <= 0 or height <= 0:
             self._drop("boxes have no area", f"bbox {box}")
             return None
         if (
@@ -144,7 +153,7 @@ class ObjectChecker:
             )
             return None
         if not isinstance(mask, list) or not all(
-            isinstance(polygon, list) and len(polygon) % 2 == 0 and all(map(is_number, polygon))
+            isinstance(polygon, list) and len(polygon) % 2 == 0 and are_numbers(polygon)
             for polygon in mask
         ):
             self._wrong("annotations have a segmentation that is none of COCO's forms", CORRECT)
