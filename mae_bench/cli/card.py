@@ -285,9 +285,7 @@ def costs_grid(jobs: Sequence[Any], gpu: str) -> Grid:
         hours = "" if found is None or found.hours is None else f"{found.hours:,.2f}"
         hours = "< 0.01" if hours == "0.00" else hours
         cells = [core, hours, "" if found is None else str(found.gpus)]
-        rows.append(
-            GridRow(f"{job.initialisation}, {job.task}", [GridCell(text) for text in cells])
-        )
+        rows.append(GridRow(job.task, [GridCell(text) for text in cells]))
     headings = ["task", "minutes on a core", f"hours on {gpu}", "GPUs"]
     about = "Empty: not known before it runs. Tests need what they test."
     return Grid("Costs", about, headings, rows)

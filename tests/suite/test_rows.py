@@ -109,6 +109,7 @@ def test_one_checkpoint_through_all_tasks(tmp_path, monkeypatch):
         *(
             "frozen-base",
             "linear-robustness-base",
+            "attentive-base",
             "linear-base",
             "finetune-base",
             "robustness-base",
@@ -119,7 +120,7 @@ def test_one_checkpoint_through_all_tasks(tmp_path, monkeypatch):
     }
     assert {name.split("/")[1] for name in jobs} == {"my_MAE"}
     # the published rows stand beside it, and Table 13 tests what Table 3 has fine-tuned
-    assert given.tables[2].cell("MAE", "ViT-B").published == 83.6
+    assert given.tables[3].cell("MAE", "ViT-B").published == 83.6
     assert jobs["seed0/my_MAE/robustness-base"].needs == ("seed0/my_MAE/finetune-base",)
     # a start of the tables with another file is given, too
     other = with_checkpoints(full, {"mae-large": file}).tables
