@@ -45,5 +45,6 @@ def test_the_site_is_built_without_a_warning_and_fetches_nothing(tmp_path):
         text = page.read_text(encoding="utf-8")
         assert 'src="http' not in text and '<link rel="stylesheet" href="http' not in text
     api = (tmp_path / "api.html").read_text(encoding="utf-8")
+    assert ":class:" not in api and ":func:" not in api and ":data:" not in api
     for name in ("load_backbone", "train", "VisionTransformer", "Record"):
         assert f"{name}</code>" in api or f"{name}</span>" in api

@@ -128,7 +128,7 @@ class CheckpointMetadata:
 
     @classmethod
     def from_json(cls, text: str) -> "CheckpointMetadata":
-        """Undo :meth:`to_json`; a digest is left to :func:`~.integrity.check_seal`.
+        """Undo ``to_json``; a digest is left to ``.integrity.check_seal``.
 
         Raises:
             ValueError: not JSON, another version, or a key that is missing or unknown.
@@ -208,7 +208,7 @@ def read_metadata(path: str | Path) -> CheckpointMetadata:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: as :func:`load_checkpoint`, but for NaN.
+        ValueError: as ``load_checkpoint``, but for NaN.
     """
     path = Path(path)
     if not is_safetensors(path):

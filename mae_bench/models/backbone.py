@@ -1,8 +1,8 @@
 """What the rest of the package may read of a backbone, all of it.
 
 ``VisionTransformer``, ``TimmBackbone`` and ``HostBackbone`` keep this contract; a class of a user's
-own keeps it by having the attributes. :func:`as_backbone` looks whether it does, and
-:func:`optional` reads what it may leave out; nothing else asks whether an attribute is there.
+own keeps it by having the attributes. ``as_backbone`` looks whether it does, and
+``optional`` reads what it may leave out; nothing else asks whether an attribute is there.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,7 +30,7 @@ class Backbone(Protocol):
 
     Attributes:
         embed_dim: width of the last map, and of pooled features and tokens.
-        num_layers: layers that :meth:`layer_id` tells apart, without stem and top; of a plain ViT
+        num_layers: layers that ``layer_id`` tells apart, without stem and top; of a plain ViT
             its blocks.
         patch_size: stride of the (finest) map in pixels.
         map_channels, map_strides: of the maps of a hierarchical backbone, finest first; None of a

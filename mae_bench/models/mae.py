@@ -100,14 +100,14 @@ class MAE(BaseModel):
     """Masked autoencoder pre-training as an MMEngine model.
 
     Args:
-        backbone: config of a :class:`VisionTransformer` with ``output="tokens"``. Its sin-cos
+        backbone: config of a ``VisionTransformer`` with ``output="tokens"``. Its sin-cos
             positions are kept fixed here; fine-tuning trains them.
-        decoder: arguments of :class:`MAEDecoder` that differ from the default size.
+        decoder: arguments of ``MAEDecoder`` that differ from the default size.
         mask_ratio: share of patches hidden from the encoder.
         norm_pix: predict each patch normalised by its own mean and deviation; else plain pixels.
         data_preprocessor: normalises and stacks the images.
         sampling: which patches are hidden: ``"random"``, ``"block"`` or ``"grid"`` (Table 1f).
-        target: config of a registered :class:`Target` to predict in place of pixels (Table 1d).
+        target: config of a registered ``Target`` to predict in place of pixels (Table 1d).
         encoder_mask_tokens: the encoder gets all patches, those that are masked as one learned
             token (Table 1c).
         loss_on_all: score the visible patches too (footnote 1).
@@ -289,7 +289,7 @@ class MAE(BaseModel):
         """MMEngine's entry: ``mode="loss"`` gives the loss dict, ``"tensor"`` the prediction.
 
         Raises:
-            ValueError: another mode; :meth:`reconstruct` makes images.
+            ValueError: another mode; ``reconstruct`` makes images.
         """
         if mode == "loss":
             return {"loss": self.loss(inputs, self.masking_by_sample(inputs, data_samples))}

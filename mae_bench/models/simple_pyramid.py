@@ -100,5 +100,5 @@ def _resample(dim: int, patch_size: int, stride: int) -> list[nn.Module]:
 
 
 def _width(dim: int, patch_size: int, stride: float) -> int:
-    """Channels after :func:`_resample`: halved with each doubling of the map."""
+    """Channels after ``_resample``: halved with each doubling of the map."""
     return int(dim * stride // patch_size) if stride < patch_size else dim

@@ -73,7 +73,7 @@ def patchify(images: Tensor, patch_size: int) -> Tensor:
 
 
 def unpatchify(patches: Tensor, grid: Grid, patch_size: int) -> Tensor:
-    """Undo :func:`patchify`: (B, rows * columns, p * p * C) -> (B, C, rows * p, columns * p)."""
+    """Undo ``patchify``: (B, rows * columns, p * p * C) -> (B, C, rows * p, columns * p)."""
     batch = patches.shape[0]
     x = patches.view(batch, *grid, patch_size, patch_size, -1)
     return x.permute(0, 5, 1, 3, 2, 4).reshape(
@@ -90,7 +90,7 @@ class PatchEmbedding(nn.Module):
         self.proj = nn.Conv2d(in_channels, embed_dim, patch_size, patch_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (B, C, H, W), or any n of their patches (B, n, p * p * C) as :func:`patchify` cuts
+        """Images (B, C, H, W), or any n of their patches (B, n, p * p * C) as ``patchify`` cuts
         them -> (B, n, D)."""
         if untouched(self.proj, nn.Conv2d) and not any_module_hook():
             patches = patchify(x, self.patch_size) if x.ndim == 4 else x
@@ -110,7 +110,7 @@ class VisionTransformer(BaseModule):
     """Vision Transformer with the backbone contract of this benchmark.
 
     Args:
-        arch: a name in :data:`SIZES`, or a dict with ``embed_dim``, ``depth`` and ``num_heads``.
+        arch: a name in ``SIZES``, or a dict with ``embed_dim``, ``depth`` and ``num_heads``.
         img_size: input side in pixels, or (height, width), for which position tables are made.
             Other sizes run too: the tables are resized on the fly.
         patch_size: side of a patch in pixels.
@@ -155,7 +155,7 @@ class VisionTransformer(BaseModule):
             of 1/2 between 0 and the number of blocks, or options that exclude each other.
 
     Source: MAE, Appendix A.1 (architecture), A.3 and A.4 (dense tasks), Section 4.3 (partial
-    fine-tuning; which norms train is not said there); sizes as in :data:`SIZES`.
+    fine-tuning; which norms train is not said there); sizes as in ``SIZES``.
     """
 
     map_channels = map_strides = None  # all maps are alike
