@@ -89,7 +89,7 @@ class SearchWorker(Worker):
                 value = read_record(worker.job.folder / RECORD_NAME).metrics[search.select]
                 study.finished(trial, value, worker.curve())
                 self._note(log, f"{trial.name}: {search.select} {value:.6g}")
-            elif worker.pruned and not self.ended_early():
+            elif worker.pruned:
                 study.stopped(trial)
                 self._note(log, f"{trial.name}: stopped, it is not among the best")
             elif outcome == FAILED and _diverged(worker.job):

@@ -1,11 +1,17 @@
 """What a dry run says of GPU hours."""
 
 import re
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from mae_bench.cli import run_suite
 from mae_bench.config.load import load_config
+from mae_bench.results.table import Resources, Search
+from mae_bench.suite.gpu_cost import hours_of
+from mae_bench.suite.job import Job
 from mae_bench.training.training_cost import Estimate
 
 SUITE = "configs/suite/table4.yaml"
@@ -42,3 +48,16 @@ def test_a_gpu_is_for_a_dry_run(monkeypatch, tmp_path):
     monkeypatch.setattr("sys.argv", command)
     with pytest.raises(ValueError, match="--gpu is for --dry-run"):
         run_suite.main()
+
+
+def test_a_runner_of_a_search_takes_its_share_of_the_budget():
+    one = Job("s/a/b", "b", "a", 0, Path("s/a/b"), (), None, None, (), None, "")
+    training, unknown = SimpleNamespace(hours=10.0, gpus=8), SimpleNamespace(hours=None, gpus=8)
+    assert hours_of(one, training) == 10
+    search = Search({"lr": [1, 2]}, trials=12, runners=4)
+    assert hours_of(replace(one, search=search), training) == 30
+    assert hours_of(replace(one, search=search), unknown) is None
+    search = replace(search, gpu_hours=160)
+    assert hours_of(replace(one, search=search), training) == 5
+    assert hours_of(replace(one, search=search), unknown) == 5
+    assert Resources(gpus=8, nodes=2).processes == 16
