@@ -17,9 +17,10 @@ COUNTS_NOT = ("drop_path_rate", "init_cfg")
 
 
 def hours_of(job: Job, estimated: Estimate) -> float | None:
-    """Hours that a job takes at most; of a runner of a search for its share of the budget.
+    """Hours that a job takes; of a runner of a search for its share of the budget.
 
-    None where that is unknown.
+    A trial counts as a whole training of the recipe's own length, also where trials stop early or
+    the length is searched. None where hours are unknown.
     """
     hours, search = estimated.hours, job.search
     if search is None:
