@@ -22,6 +22,7 @@ ABSTRACT |= {"BaseLoop", "_ParamScheduler"}
 ELSEWHERE = {
     "ADE20K": "the published folders and no others, strictly; tests/own_data, tests/datasets",
     "Bfloat16OptimWrapper": "autocast around MMEngine's wrapper; tests/training/test_precision.py",
+    "AttentiveProbeHead": "attention pools the patches; tests/openmmlab",
     "AuxiliaryFCNHead": "the host's losses without waiting for the device; tests/openmmlab",
     "CocoByName": "categories by name; tests/own_data/test_detection_cases.py",
     "CocoInstances": "categories by name, odd annotations named; tests/own_data",
@@ -32,6 +33,7 @@ ELSEWHERE = {
     "ImageNetS": "ImageNet-S's masks in three channels; tests/datasets",
     "ImagesAndMasks": "pairs by name, masks checked; tests/own_data",
     "LabelSmoothCrossEntropy": "the host's loss without waiting for the device; tests/openmmlab",
+    "LinearSegmentationHead": "BatchNorm and one linear layer; tests/openmmlab",
     "LoadImage": "what cannot be decoded is named; tests/datasets/test_loading.py",
     "LoadMask": "masks as they are, void by number; tests/own_data",
     "LoadPolygons": "detectron2's polygons; tests/openmmlab",
