@@ -29,16 +29,20 @@ def main() -> int:
     archives = args.archives or args.root / published_sets()[args.name]["folder"]
     folder = prepare(args.name, archives, args.root, download=args.download)
     print(f"{folder}: {args.name} is there")
-    config = published_sets()[args.name].get("config")
-    if args.no_check or config is None or not Path(config).is_file():
+    if args.no_check:
         return 0
     from ..config.load import load_config
     from ..datasets.check import check_data, summary
     from ..datasets.file_checks import default_memory
 
-    cfg = load_config(config)
+    entry = published_sets()[args.name]
+    cfg = load_config(entry["config"])
+    if "set" in entry:
+        cfg.test_dataloader.dataset.sets = [entry["set"]]
     default = Path("data")
     for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        if loader not in cfg:
+            continue
         dataset = cfg[loader]["dataset"]
         dataset["data_root"] = str(args.root / Path(dataset["data_root"]).relative_to(default))
         evaluator = cfg.get(loader.replace("dataloader", "evaluator")) or {}

@@ -43,6 +43,7 @@ CATEGORIES: dict[str, tuple[int, ...]] = {
 """Category -> labels of its ImageNet classes. Source: ``code/helper/human_categories.py`` of
 rgeirhos/texture-vs-shape, the same in bethgelab/model-vs-human."""
 
+FOLDER = "stimuli/style-transfer-preprocessed-512"
 _NAME = re.compile(r"(?:.*_)?([a-z]+)\d*-([a-z]+)\d*\.\w+")  # also model-vs-human's, with a prefix
 
 
@@ -65,7 +66,8 @@ def read_cue_conflict(root: Path) -> tuple[ImageList, np.ndarray]:
             if not found or found[1] != folder or not {found[1], found[2]} <= known.keys():
                 raise ValueError(
                     f"{root / folder / name}: is not named as airplane/airplane1-bicycle2.png, "
-                    f"shape and texture among {', '.join(known)}"
+                    f"shape and texture among {', '.join(known)}: {root} has to be the folder "
+                    f"{FOLDER} of rgeirhos/texture-vs-shape"
                 )
             pairs.append((f"{folder}/{name}", known[folder]))
     images = ImageList.of(root, pairs)

@@ -72,7 +72,10 @@ class ImageList:
             FileNotFoundError: there is none.
         """
         if not pairs:
-            raise FileNotFoundError(f"{root}: holds no images in class folders")
+            raise FileNotFoundError(
+                f"{root}: holds no images in class folders: unpack the set again, with its "
+                "folders, so that an image is <class>/<file> in this one"
+            )
         names, labels = zip(*sorted(pairs), strict=True)
         return cls(root, np.array([name.encode() for name in names]), np.array(labels, np.int64))
 
@@ -160,9 +163,12 @@ def read_class_folders(
     for folder in folders:
         label = known.get(folder)
         if label is None or (labels is not None and label not in labels):
+            inside = class_folders(root / folder)
+            deeper = inside and all(name in known or is_number(name) for name in inside)
             raise ValueError(
                 f"{root / folder}: is no class of this set; class folders are named as {names[0]}, "
                 f"or all by their number, 0 to {len(names) - 1}"
+                + (f": move those in it up, into {root}" if deeper else "")
             )
         pairs += [(f"{folder}/{name}", label) for name in _images(root / folder)]
     return ImageList.of(root, pairs)

@@ -79,8 +79,11 @@ def prepare(
         if fetch:
             _download(how, path, entry, say)
         if not path.is_file():
+            linked = entry.get("linked", {})
+            places = [archives / place for name in how.get("gives", ()) for place in linked[name]]
             raise FileNotFoundError(
                 f"{path}: no such archive; get it from {entry['page']} ({entry['licence']})"
+                + (f", or unpack it as {' or '.join(map(str, places))}" if places else "")
             )
         _check_space(path, folder)
         if "md5" in how and not fetch:  # a download compares it itself
@@ -164,6 +167,10 @@ def _unpack(path: Path, how: Mapping[str, Any], folder: Path, archives: Path) ->
         waiting: list[Future[None]] = []
         for name, size, stream in _entries(path, bool(how.get("inner"))):
             name = safe_name(name, path)
+            if only := how.get("only"):
+                _, found, name = f"/{name}".partition(f"/{only}/")
+                if not found:
+                    continue
             if how.get("flat"):
                 name = PurePosixPath(name).name
             if labels is not None:
@@ -188,12 +195,27 @@ def _unpack(path: Path, how: Mapping[str, Any], folder: Path, archives: Path) ->
                 waiting.pop(0).result()
         for future in waiting:
             future.result()
+    _check_given(path, how, folder, parts)
     if parts.is_dir():
         _move(parts, final)
         parts.rmdir()
         if not any((folder / PARTS).iterdir()):
             (folder / PARTS).rmdir()
     return count
+
+
+def _check_given(path: Path, how: Mapping[str, Any], folder: Path, parts: Path) -> None:
+    """Raise ValueError where an archive has not unpacked to what it should give."""
+    for target in how.get("gives", ()):
+        unpacked = parts / os.path.relpath(target, how.get("into", ""))
+        if not unpacked.exists() and not (folder / target).exists():
+            names = sorted(e.name for e in parts.iterdir()) if parts.is_dir() else []
+            shutil.rmtree(parts, ignore_errors=True)
+            raise ValueError(
+                f"{path}: has no {how.get('only', target)} in it, but "
+                f"{', '.join(names[:3]) or 'nothing'}{', ...' * (len(names) > 3)}: it is another "
+                "archive; get the one of this name"
+            )
 
 
 def _entries(path: Path, inner: bool) -> Iterator[Entry]:

@@ -20,6 +20,7 @@ from mae_bench.datasets import preparing
 from mae_bench.datasets.image_folders import ImageNet1K
 from mae_bench.datasets.imagenet_variants import imagenet_classes
 from mae_bench.datasets.preparing import prepare, published_sets, safe_name
+from mae_bench.datasets.robustness_sets import FOLDERS
 from mae_bench.files import DiskFull
 
 from ..checkpoint.web import serve
@@ -151,6 +152,11 @@ def test_a_set_lies_where_its_recipe_looks(name):
     entry = published_sets()[name]
     cfg = load_config(ROOT / entry["config"])
     given = {target for how in entry["archives"].values() for target in how.get("gives", ())}
+    if "set" in entry:
+        found = cfg.test_dataloader.dataset
+        place = Path(found.data_root, FOLDERS[entry["set"]])
+        assert place in {Path("data", entry["folder"], target) for target in given or {""}}
+        return
     assert given == set(entry["linked"])
     for loader in ("train_dataloader", "val_dataloader"):
         dataset = cfg[loader].dataset
