@@ -285,11 +285,17 @@ def test_maps_and_too_many_neighbours_are_refused(run_tool):
 def test_measures_while_pre_training_are_those_of_the_result(measure, run_tool):
     """At the end the hook has what the command finds, and the training is the same without it."""
     options = [option for option in SHRINK if not option.startswith("val_")]
+    lines = Path("data/miniworld/imagenet/meta/train.txt").read_text().splitlines()
+    Path("few.txt").write_text("\n".join(Path(line.split()[0]).name for line in lines[:12]))
+    measures = (
+        "[{'type':'mae_bench.KNN','neighbours':[1,5]},"
+        "{'type':'mae_bench.LowShot','counts':[],'lists':['few.txt']}]"
+    )
     hook = [
         "default_hooks.frozen.type=mae_bench.MeasureFrozen",
         f"default_hooks.frozen.config={FROZEN}",
         "default_hooks.frozen.interval=1",
-        "default_hooks.frozen.overrides={'test_cfg.measures.0.neighbours':[1,5]}",
+        f"default_hooks.frozen.overrides={{'test_cfg.measures':{measures}}}",
     ]
     for name, added in (("with", hook), ("without", [])):
         ended = run_tool(
@@ -300,7 +306,9 @@ def test_measures_while_pre_training_are_those_of_the_result(measure, run_tool):
     weights, plain = (load_file(f"{name}/checkpoint.safetensors") for name in ("with", "without"))
     assert all(torch.equal(weights[key], plain[key]) for key in plain)
     curves = read_scalars("with").metrics
-    for key, value in measure("after", "with/checkpoint.safetensors").metrics.items():
+    after = measure("after", "with/checkpoint.safetensors", f"test_cfg.measures={measures}").metrics
+    assert any(key.endswith("top1_few") for key in after)
+    for key, value in after.items():
         (*_, last) = curves[key].xy()[1]
         assert last == pytest.approx(value), key
 

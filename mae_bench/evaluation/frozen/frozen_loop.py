@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -19,7 +20,7 @@ from ...distributed import unwrap
 from ...models import VisionTransformer
 from ...registry import LOOPS, METRICS
 from ..feature_store import FeatureStore, Shard, ShardBatches, weights_digest
-from .measure import FrozenSets, Measure
+from .measure import FrozenSets, Measure, files_of
 
 PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 CLASS_TOKEN, MEAN, TOKENS = "class_token", "mean", "tokens"
@@ -239,13 +240,8 @@ class FrozenLoop(BaseLoop):
 
     def _frozen_sets(self) -> FrozenSets:
         device = next(self.model.parameters()).device
-        return FrozenSets(
-            self.stores["train"], self.stores["val"], self.classes, device, self._train_files
-        )
-
-    def _train_files(self) -> list[str]:
-        train = self.sets["train"]
-        return [train.get_data_info(i)["img_path"] for i in range(len(train))]
+        files = partial(files_of, self.sets["train"])
+        return FrozenSets(self.stores["train"], self.stores["val"], self.classes, device, files)
 
     def _extract(self) -> None:
         batches = enumerate(self.dataloader)

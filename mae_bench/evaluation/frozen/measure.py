@@ -21,7 +21,7 @@ class FrozenSets:
     val: FeatureStore | FeatureTensors
     classes: int
     device: torch.device
-    train_files: Callable[[], Sequence[str]] = tuple
+    train_files: Callable[[], Sequence[str]]
 
     def names(self, wanted: Sequence[str] | None) -> list[str]:
         """The features that are wanted, all where None.
@@ -55,6 +55,11 @@ class Measure(Protocol):
 
     def __call__(self, sets: FrozenSets) -> Measured:
         """Measure; the metrics' names begin with the measure's."""
+
+
+def files_of(dataset: Any) -> list[str]:
+    """Files of the images of a data set, in their order."""
+    return [dataset.get_data_info(i)["img_path"] for i in range(len(dataset))]
 
 
 def held_out(count: int, share: float, seed: int) -> Tensor:

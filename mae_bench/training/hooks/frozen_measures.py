@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from ...distributed import unwrap
 from ...evaluation.feature_store import FeatureTensors
 from ...evaluation.frozen.frozen_loop import TOKENS, image_features
 from ...evaluation.frozen.low_shot import draw_images
-from ...evaluation.frozen.measure import FrozenSets, Measure
+from ...evaluation.frozen.measure import FrozenSets, Measure, files_of
 from ...registry import HOOKS, METRICS
 from ..sharding import is_sharded
 
@@ -130,7 +131,7 @@ class MeasureFrozen(Hook):
             model.train(training)
         if not is_main_process():
             return {}
-        sets = FrozenSets(train, val, self.classes, device)
+        sets = FrozenSets(train, val, self.classes, device, partial(files_of, self.train))
         with torch.enable_grad():
             return {k: v for measure in self.measures for k, v in measure(sets).metrics.items()}
 

@@ -21,4 +21,4 @@ def sets(tmp_path, monkeypatch) -> FrozenSets:
             rows = slice(shard.start, shard.end)
             store.write(shard, {"mean": whole[rows]}, labels[rows])
         stores.append(store)
-    return FrozenSets(*stores, CLASSES, torch.device("cpu"))
+    return FrozenSets(*stores, CLASSES, torch.device("cpu"), tuple)
