@@ -27,6 +27,7 @@ def test_an_estimate(monkeypatch, capsys):
     assert "on 2 x l40s-48g" in found["hours"] and "assumed 40%" in found["hours"]
 
 
+@pytest.mark.slow
 def test_an_own_config_asks_for_the_images_of_an_epoch(monkeypatch, capsys, tmp_path):
     own = tmp_path / "own.py"
     own.write_text(load_config(CONFIG).pretty_text)

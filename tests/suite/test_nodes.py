@@ -1,6 +1,10 @@
 """A job of several nodes is that of one process, by a real Slurm or what stands for its srun."""
 
+import json
+import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,7 +27,7 @@ rows:
     start:
       pretrain: configs/pretrain/mae_vit_mini_miniworld.py
       overrides:
-        train_cfg.max_epochs: 1
+        train_cfg.max_epochs: EPOCHS
         param_scheduler: []
         total_batch_size: 8
         train_dataloader.num_workers: 0
@@ -47,9 +51,25 @@ sys.exit(max(process.wait() for process in running))
 """
 
 
+def write_suite(epochs: int) -> None:
+    Path("suite.yaml").write_text(SUITE.replace("EPOCHS", str(epochs)))
+
+
 @pytest.fixture(autouse=True)
 def suite_file(repository) -> None:
-    Path("suite.yaml").write_text(SUITE)
+    write_suite(epochs=1)
+
+
+@pytest.fixture
+def two_nodes(repository, tmp_path_factory, monkeypatch) -> Iterator[list[str]]:
+    """Options of the suite for two nodes of a real Slurm, which runs as long as the test."""
+    if missing := missing_programs():
+        pytest.skip(f"missing: {', '.join(missing)}; see docs/suites.md")
+    with small_slurm(tmp_path_factory.mktemp("slurm") / "nodes", nodes=2) as environment:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        options = ["--executor", "slurm", "--slurm", "time=60"]
+        yield [*options, "--resources", "gpus=2", "nodes=2"]
 
 
 def train(work_dir: str, **processes: int) -> Path:
@@ -79,19 +99,45 @@ def test_two_nodes_of_two_processes_are_one_process(repository, monkeypatch):
     assert_same_run(train("work", processes=2, nodes=2), one, 4)
 
 
-@pytest.mark.slow
-def test_two_nodes_of_a_real_slurm(repository, tmp_path_factory, monkeypatch):
-    if missing := missing_programs():
-        pytest.skip(f"missing: {', '.join(missing)}; see docs/suites.md")
-    one = train("one")
-    with small_slurm(tmp_path_factory.mktemp("slurm") / "nodes", nodes=2) as environment:
-        for name, value in environment.items():
-            monkeypatch.setenv(name, value)
-        options = ["--executor", "slurm", "--slurm", "time=60", "--resources", "gpus=2", "nodes=2"]
-        runner = start(options)
-        output, errors = runner.communicate(timeout=600)
+def finish(runner: subprocess.Popen[str]) -> None:
+    output, errors = runner.communicate(timeout=900)
     assert runner.returncode == 0, output + errors
+
+
+@pytest.mark.slow
+def test_two_nodes_of_a_real_slurm(two_nodes):
+    one = train("one")
+    finish(start(two_nodes))
     assert_same_run(Path("work/seed0/MAE/pretrain"), one, 4)
+
+
+def wait_for(what: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 600
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+@pytest.mark.slow
+def test_two_nodes_that_are_requeued_go_on(two_nodes):
+    write_suite(epochs=40)
+    whole = train("whole", processes=4)
+    runner = start(two_nodes)
+    folder = Path("work/seed0/MAE/pretrain")
+    wait_for(lambda: any(folder.glob("epoch_*.pth")))
+    identifier = json.loads((folder / "slurm.json").read_text())["id"]
+    subprocess.run(["scontrol", "requeue", identifier], check=True)
+    first = folder / "attempts/1.json"
+    wait_for(lambda: json.loads(first.read_text())["outcome"] == "stopped")
+    # Slurm lets a requeued job wait for two minutes
+    again = ["scontrol", "update", f"jobid={identifier}", "StartTime=now"]
+    wait_for(lambda: subprocess.run(again, capture_output=True).returncode == 0)
+    finish(runner)
+    outcomes = [json.loads(path.read_text())["outcome"] for path in folder.glob("attempts/*.json")]
+    assert sorted(outcomes) == ["done", "stopped"]
+    own, expected = (load_file(path / "checkpoint.safetensors") for path in (folder, whole))
+    assert own.keys() == expected.keys()
+    assert all(torch.equal(own[name], expected[name]) for name in own)
 
 
 def test_one_machine_refuses_two_nodes(repository):

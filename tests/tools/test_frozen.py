@@ -137,6 +137,7 @@ def test_knn_of_a_checkpoint_is_that_of_timm_and_sklearn(measure, checkpoint, im
     assert again.metrics == record.metrics and images_seen == []
 
 
+@pytest.mark.slow
 def test_whatever_changes_the_features_extracts_them_anew(measure, checkpoint, images_seen):
     def extracts(name: str, *options: str, file: str | None = checkpoint) -> bool:
         images_seen.clear()

@@ -72,8 +72,8 @@ def count_iterations(config: Config, sampler: type) -> None:
     ("model", "workers", "sampler"),
     [
         ("mae", 0, None),
-        ("classifier", 2, None),
-        ("classifier", 0, InfiniteSampler),
+        pytest.param("classifier", 2, None, marks=pytest.mark.slow),
+        pytest.param("classifier", 0, InfiniteSampler, marks=pytest.mark.slow),
         ("mae", 0, DefaultSampler),
     ],
 )

@@ -40,7 +40,7 @@ def measured_peak(config: str, batch: int, overrides: dict) -> int:
 @pytest.mark.parametrize(
     "config, batch, overrides",
     [
-        (FINETUNE, 256, {}),
+        pytest.param(FINETUNE, 256, {}, marks=pytest.mark.slow),
         pytest.param(PRETRAIN, 256, {}, marks=pytest.mark.slow),
         pytest.param(FINETUNE, 512, {"model.backbone.with_cp": True}, marks=pytest.mark.slow),
         pytest.param(BASE, 8, {}, marks=pytest.mark.slow),
@@ -145,6 +145,7 @@ def test_memory_of_several_processes():
     assert cut.memory == state // 2 + cut.step.activations
 
 
+@pytest.mark.slow
 def test_the_largest_batch_fits_and_a_larger_one_does_not(monkeypatch):
     monkeypatch.setitem(GPUS, "tiny", GPUS["a100-40g"]._replace(memory=1))
     found = Estimate(load(FINETUNE), "tiny", images=500)
