@@ -3,6 +3,7 @@
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parents[1]
+_OF_PACKAGE = "mae_bench::"  # as MMEngine writes a config of a package: mmdet::retinanet/...
 
 
 def shipped_configs() -> Path:
@@ -18,7 +19,13 @@ def shipped_configs() -> Path:
 
 
 def find_config(name: str | Path) -> Path:
-    """A config by its name in the current folder, or else among the shipped ones."""
+    """A config by its name in the current folder, or else among the shipped ones.
+
+    ``mae_bench::det/....py`` is always the shipped one.
+    """
+    text = str(name)
+    if text.startswith(_OF_PACKAGE):
+        return shipped_configs() / text.removeprefix(_OF_PACKAGE)
     path = Path(name)
     if not path.is_file() and path.parts[:1] == ("configs",):
         shipped = shipped_configs().joinpath(*path.parts[1:])

@@ -148,3 +148,14 @@ def test_modules_of_ones_own_are_imported_before_their_classes_are_looked_up(
     own = {"custom_imports.imports": ["own_byoption"], "model.type": "RegisteredByOption"}
     cfg = load_config(config, {**own, "model.width": 4})
     assert cfg.model.type.__name__ == "RegisteredByOption" and cfg.model.width == 4
+
+
+def test_the_name_of_a_package_is_the_shipped_recipe(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    other = Path("configs/pretrain/mae_vit_mini_miniworld.py")
+    other.parent.mkdir(parents=True)
+    other.write_text("not = a config")
+    found = load_config("mae_bench::pretrain/mae_vit_mini_miniworld.py")
+    assert found.model.type.__name__ == "MAE"
+    with pytest.raises(FileNotFoundError, match="configs/det/none.py: no such config file"):
+        load_config("mae_bench::det/none.py")
