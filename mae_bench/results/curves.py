@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -127,18 +128,19 @@ def draw_curves(
         axes = figure.add_subplot()
         for label, runs in curves.items():
             style = styles[label]
-            for index, curve in enumerate(runs):
-                x, y = curve.xy()
-                axes.plot(
-                    x,
-                    y,
-                    color=COLOURS[style % len(COLOURS)],
-                    linestyle=LINE_STYLES[(style + style // len(COLOURS)) % len(LINE_STYLES)],
-                    marker=MARKERS[style % len(MARKERS)] if len(x) < 20 else None,
-                    markersize=4,
-                    linewidth=1.4,
-                    label=printable(label) if index == 0 else None,
-                )
+            points = [curve.xy() for curve in runs]
+            few = all(len(xs) < 20 for xs, _ in points)
+            # one line with gaps: a line for each of thousands of runs takes seconds to draw
+            axes.plot(
+                [x for xs, _ in points for x in (*xs, math.nan)],
+                [y for _, ys in points for y in (*ys, math.nan)],
+                color=COLOURS[style % len(COLOURS)],
+                linestyle=LINE_STYLES[(style + style // len(COLOURS)) % len(LINE_STYLES)],
+                marker=MARKERS[style % len(MARKERS)] if few else None,
+                markersize=4,
+                linewidth=1.4,
+                label=printable(label),
+            )
         axes.set(title=title, xlabel=x_label, ylabel=y_label)
         whole = all(
             float(x).is_integer() for runs in curves.values() for c in runs for x in c.points
