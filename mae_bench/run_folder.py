@@ -5,8 +5,9 @@ dir of a suite holds the folders of its jobs. Who is at work in a folder says ``
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from .files import read_json
 
@@ -43,6 +44,16 @@ SLURM_LOGS_NAME = "slurm"  # a folder
 
 # Of a file that was being written (``files.write_atomic``).
 REMAINS = re.compile(r"\.(.+)\.[0-9a-f]{32}\.tmp")
+
+
+def failure_text(failure: Mapping[str, Any]) -> str:
+    """In one line why a job failed, by its ``failed.json``: the reason, with the error itself."""
+    reason, tail = str(failure.get("reason", "no reason given")), failure.get("log_tail")
+    if not reason.startswith(("exit code", "killed by")) or not isinstance(tail, list):
+        return reason
+    # What is indented only says where it came from.
+    lines = [line for line in map(str, tail) if line[:1].strip()]
+    return f"{reason}: {lines[-1] if lines else 'no output'}"
 
 
 def is_done(folder: str | Path) -> bool:

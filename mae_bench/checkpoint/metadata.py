@@ -80,7 +80,7 @@ def describe(adapter: Adapter, imported: Imported, unseen: Unseen) -> Checkpoint
     if heads is None:
         raise ValueError(
             f"the number of heads does not show, and width {seen['embed_dim']} is none of our "
-            "sizes: give --num-heads"
+            "sizes: give --num-heads when converting"
         )
     arch: dict[str, int] | str = dict(
         embed_dim=seen["embed_dim"], depth=seen["depth"], num_heads=heads
@@ -93,7 +93,7 @@ def describe(adapter: Adapter, imported: Imported, unseen: Unseen) -> Checkpoint
     side = square_grid(positions.shape[1])
     img_size = unseen.img_size or (side and side * seen["patch_size"])
     if not img_size:
-        raise ValueError("pos_embed is of no square grid: give --img-size")
+        raise ValueError("pos_embed is of no square grid: give --img-size when converting")
     mean, std = _statistics(adapter, unseen, seen["in_channels"])
     architecture: dict[str, Any] = dict(
         arch=arch,

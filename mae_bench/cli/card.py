@@ -80,7 +80,7 @@ def make_card(
     from ..checkpoint.reader import read_checkpoint
     from ..results.html_report import Page, Section, write_report
     from ..results.table import folder_name
-    from ..suite.card_suite import find_data
+    from ..suite.card_suite import FULL, find_data
     from ..suite.plan import command_words
     from ..text import printable
     from .inspect_checkpoint import about_file
@@ -100,7 +100,11 @@ def make_card(
     sections: list[Section] = []
     failed: Mapping[str, str] = {}
     if found is None:
-        left_out["measures"] = f"neither ImageNet nor MiniWorld below {data}"
+        left_out["measures"] = (
+            f"neither imagenet/train and imagenet/val nor MiniWorld below {data}; class folders of "
+            "your own are measured by tools/test.py (docs/frozen.md)"
+        )
+        left_out["reconstructions, features"] = "no validation images"
     else:
         try:
             state, out = measure(found, folder, name, file, read, seconds, retry_failed)
@@ -108,23 +112,23 @@ def make_card(
             failed = state.failed
         except ValueError as error:
             left_out["measures"] = str(error)
-        pictures = some_pictures(found)
         decoder = config or found.pretrain
         drawings: list[tuple[str, Callable[[], tuple[str, Sequence[Comparison]]]]] = [
-            ("Reconstructions", lambda: reconstructions(file, pictures, decoder)),
-            ("Features", lambda: features(file, pictures)),
+            ("Reconstructions", lambda: reconstructions(file, some_pictures(found), decoder)),
+            ("Features", lambda: features(file, some_pictures(found), found.recipe)),
         ]
         for title, draw in drawings:
             try:
                 about, comparisons = draw()
                 sections.append(picture_section(title, about, comparisons))
-            except ValueError as error:
+            except (FileNotFoundError, ValueError) as error:
                 left_out[title.lower()] = str(error)
-        sections.append(full_tables(found, name, file, gpu))
-    if left_out:
+    sections.append(full_tables(FULL if found is None else found.full, name, file, gpu))
+    if left_out or failed:
         words = ["python", *command_words("tools/card.py"), f"{name}={file}", "--data", data]
-        words += ["--work-dir", str(folder), "--budget", "2h"]
-        again = [("To go on, with more time:", shlex.join(words))]
+        words += ["--work-dir", str(folder), "--budget", "2h", *["--retry-failed"] * bool(failed)]
+        when = "Once what failed is mended:" if failed else "To go on, with more time:"
+        again = [(when, shlex.join(words))] if found else []
         sections.insert(0, Section("Left out", facts=left_out, commands=again))
     page = Page(f"Card of {name}", [Section("In the file", facts=facts)], sections)
     folder.mkdir(parents=True, exist_ok=True)
@@ -198,10 +202,19 @@ def measure(
 
 
 def some_pictures(data: CardData) -> dict[str, Path]:
-    """A few validation images, spread over all of them."""
+    """A few validation images, spread over all of them.
+
+    Raises:
+        FileNotFoundError: they lie in archives.
+    """
     from ..evaluation.applied import find_images
 
-    found = list(find_images([data.pictures]).items())
+    try:
+        found = list(find_images([data.pictures]).items())
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{data.pictures}: pictures are drawn of single files, and has none: unpack some there"
+        ) from None
     return dict(found[:: -(-len(found) // PICTURES)])
 
 
@@ -218,11 +231,16 @@ def reconstructions(
 
 
 @without_logs()
-def features(file: str, pictures: Mapping[str, Path]) -> tuple[str, Sequence[Comparison]]:
+def features(
+    file: str, pictures: Mapping[str, Path], recipe: str
+) -> tuple[str, Sequence[Comparison]]:
     """Patches coloured by their principal components, and attention of the class token."""
+    from ..config.load import load_config
     from .show_features import look
 
-    rows, about = look(file, pictures)
+    # What the measures feed it too, where the file does not say.
+    scale = load_config(recipe).model.data_preprocessor
+    rows, about = look(file, pictures, unstated=(scale.mean, scale.std))
     return f"Patches by their first three principal components: {about}", rows
 
 
@@ -243,7 +261,7 @@ def picture_section(title: str, about: str, comparisons: Sequence[Comparison]) -
 
 
 @without_logs()
-def full_tables(data: CardData, name: str, file: str, gpu: str) -> Section:
+def full_tables(full: str, name: str, file: str, gpu: str) -> Section:
     """What each task at its full recipe would cost, how to start it, and what was published."""
     from ..config.locate import find_config
     from ..results.html_report import Section
@@ -253,13 +271,13 @@ def full_tables(data: CardData, name: str, file: str, gpu: str) -> Section:
     from ..suite.plan import command_words, plan_jobs
     from ..suite.rows import with_checkpoints
 
-    command = ["python", *command_words("tools/run_suite.py"), data.full]
+    command = ["python", *command_words("tools/run_suite.py"), full]
     command += ["--checkpoint", f"{name}={file}"]
     try:
-        suite = with_checkpoints(load_suite(find_config(data.full)), {name: file})
+        suite = with_checkpoints(load_suite(find_config(full)), {name: file})
     except ValueError as error:
         return Section("Full tables", str(error))
-    jobs = plan_jobs(suite, Path("work_dirs", Path(data.full).stem)).jobs
+    jobs = plan_jobs(suite, Path("work_dirs", Path(full).stem)).jobs
     published = [table_grid(MeasuredTable(table)) for table in suite.tables if table.published]
     return Section(
         "Full tables",

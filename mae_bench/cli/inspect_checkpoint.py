@@ -112,7 +112,7 @@ def _describe(checkpoint: Checkpoint) -> dict[str, str]:
         "heads": f"{heads}, {source}" if heads else "unknown: --num-heads when converting",
         "input mean, std": adapter.normalization or "unknown: --normalization when converting",
         "method": checkpoint.facts["method"],
-        "data": checkpoint.facts["data"],
+        "data": checkpoint.facts["data"] or "unknown",
         "left out": ", ".join(list(dropped)[:5]) + " …" * (len(dropped) > 5) or "nothing",
         **read,
     }

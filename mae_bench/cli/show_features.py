@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,11 +51,12 @@ def look(
     checkpoint: str | None = None,
     overrides: dict[str, Any] | None = None,
     size: int | None = None,
+    unstated: tuple[Sequence[float], Sequence[float]] | None = None,
 ) -> tuple[list[Comparison], str]:
     """Run a backbone on pictures and colour what it makes of them.
 
     Args:
-        source, checkpoint, overrides: of ``load_feature_model``.
+        source, checkpoint, overrides, unstated: of ``load_feature_model``.
         images: files by name.
         size: shorter side in pixels; None: that of the model.
 
@@ -69,7 +70,7 @@ def look(
     from ..visualize.features import feature_rows
     from ..visualize.reconstruction import read_image
 
-    model = load_feature_model(source, checkpoint, overrides)
+    model = load_feature_model(source, checkpoint, overrides, unstated)
     pictures, maps, attentions = [], [], []
     for path in images.values():
         try:

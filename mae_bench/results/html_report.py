@@ -12,7 +12,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from ..files import read_json, write_atomic
-from ..run_folder import FAILED_NAME
+from ..run_folder import FAILED_NAME, failure_text
 from ..text import printable
 from . import figures
 from .compare import changes, comparison_grid
@@ -255,7 +255,7 @@ def _failures(work_dir: Path, problems: list[str]) -> dict[str, str]:
     found = {}
     for path in sorted(work_dir.rglob(FAILED_NAME)):
         try:
-            reason = str(read_json(path).get("reason", "no reason given"))
+            reason = failure_text(read_json(path))
         except (ValueError, OSError) as error:
             reason = "unknown"
             problems.append(str(error))

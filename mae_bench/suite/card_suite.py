@@ -12,6 +12,7 @@ from ..checkpoint.names import visible_architecture, visible_options
 from ..checkpoint.reader import Checkpoint
 from ..config.load import load_config
 from ..config.locate import find_config
+from ..datasets.archives import find_archives
 from ..results.table import RANDOM, folder_name
 from ..results.table_file import Suite, load_suite, read_suite
 from ..run_folder import SUITE_NAME
@@ -20,6 +21,7 @@ from .job import Job
 from .rows import measuring
 from .state import State
 
+FULL = "configs/suite/full.yaml"
 MINIWORLD_FILE = "dataset.json"  # which MiniWorld describes itself with
 
 
@@ -60,11 +62,13 @@ def find_data(root: str | Path) -> CardData | None:
     root = Path(root)
     if not root.is_dir():
         raise FileNotFoundError(f"--data {root}: no such folder")
-    if not (root / MINIWORLD_FILE).is_file() and (root / "imagenet/val").is_dir():
+    images = root / "imagenet/val"
+    there = images.is_dir() or find_archives(images)
+    if not (root / MINIWORLD_FILE).is_file() and there:
         return CardData(
             suite="configs/suite/frozen.yaml",
             recipe="configs/cls/vit_base_frozen_in1k.py",
-            full="configs/suite/full.yaml",
+            full=FULL,
             root=root,
             usual=Path("data"),
             sizes={"base": 16, "large": 16, "huge": 14},

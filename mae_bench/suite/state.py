@@ -7,7 +7,7 @@ from typing import Any
 from ..attempt import Attempt, Watch, newest_attempt
 from ..files import read_json
 from ..results.record import read_record
-from ..run_folder import FAILED_NAME, RECORD_NAME
+from ..run_folder import FAILED_NAME, RECORD_NAME, failure_text
 from .job import Job
 
 
@@ -68,7 +68,7 @@ class State:
         for job in self.open():
             failure = failure_of(job)
             if failure and self.retry.get(job.name) != failure["attempt"]:
-                self.fail(job, _failure_text(failure))
+                self.fail(job, failure_text(failure))
             elif (job.folder / RECORD_NAME).is_file():
                 self._take_record(job)
             self._take_attempt(job)
@@ -147,14 +147,3 @@ def failure_of(job: Job) -> dict[str, Any] | None:
         "attempt": found.get("attempt", 0),
         "log_tail": [str(line) for line in tail] if isinstance(tail, list) else [],
     }
-
-
-def _failure_text(failure: dict[str, Any]) -> str:
-    """The reason, with the error itself: what is indented only says where it came from."""
-    lines = [line for line in failure["log_tail"] if line[:1].strip()]
-    exited = failure["reason"].startswith(("exit code", "killed by"))
-    return (
-        f"{failure['reason']}: {lines[-1] if lines else 'no output'}"
-        if exited
-        else failure["reason"]
-    )

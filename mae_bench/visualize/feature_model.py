@@ -92,6 +92,7 @@ def load_feature_model(
     source: str | Path,
     checkpoint: str | Path | None = None,
     overrides: dict[str, Any] | None = None,
+    unstated: tuple[Sequence[float], Sequence[float]] | None = None,
 ) -> FeatureModel:
     """Build a backbone and load it, on the GPU where there is one.
 
@@ -100,6 +101,7 @@ def load_feature_model(
             ``model.backbone`` of any class.
         checkpoint: for a config: what the backbone is loaded from; None: as it is initialised.
         overrides: for a config.
+        unstated: mean and std of the input where a checkpoint does not say them.
 
     Raises:
         FileNotFoundError: no such file.
@@ -111,12 +113,13 @@ def load_feature_model(
         raise ValueError(f"{source}: is no config (.py); --checkpoint and --cfg-options need one")
     else:
         backbone = build_backbone(source, "maps")
-        if backbone.input_statistics is None:
+        statistics = backbone.input_statistics or unstated
+        if statistics is None:
             raise ValueError(
                 f"{source}: does not say the mean and std of its input; give the config of a model "
                 "that has them, and this file with --checkpoint"
             )
-        model = FeatureModel(backbone, *backbone.input_statistics)
+        model = FeatureModel(backbone, *statistics)
     model.backbone.to("cuda" if torch.cuda.is_available() else "cpu").eval()
     return model
 

@@ -34,12 +34,13 @@ def load_mae(path: str | Path, config: str | Path | None = None) -> tuple[MAE, i
         ValueError: no decoder in the file, one that needs a config, or a config of another model.
     """
     checkpoint = read_checkpoint(path)
-    tensors, metadata = checkpoint.imported.tensors, checkpoint.describe(Unseen())
+    tensors = checkpoint.imported.tensors
     if "decoder.embed.weight" not in tensors:
         raise ValueError(
             f"{path}: holds no decoder, so it reconstructs nothing; use the checkpoint that "
             "pre-training wrote"
         )
+    metadata = checkpoint.describe(Unseen())
     if config is None:
         model = _paper_model(path, tensors, metadata)
     else:

@@ -171,9 +171,10 @@ def test_severity_curves_are_drawn(tmp_path, record):
 def test_report_of_an_unfinished_suite_says_what_failed(work_dir):
     folder = work_dir / "seed0" / "MAE" / "finetune"
     (folder / "record.json").unlink()
-    (folder / "failed.json").write_text(json.dumps({"reason": "exit code 1"}))
+    failure = {"reason": "exit code 1", "log_tail": ["step 3", "error: no such folder", "  at x"]}
+    (folder / "failed.json").write_text(json.dumps(failure))
     html = write_report(work_dir, work_dir / "out" / "report.html").read_text(encoding="utf-8")
-    assert "seed0/MAE/finetune: exit code 1" in Page(html).text
+    assert "seed0/MAE/finetune: exit code 1: error: no such folder" in Page(html).text
     assert "run-seed0-MAE-finetune" not in html
 
 

@@ -3,10 +3,15 @@
 from pathlib import Path
 
 import pytest
+import torch
+from timm.models.vision_transformer import VisionTransformer
 
 from mae_bench.datasets.miniworld.world import MiniWorldSize, build
 from mae_bench.results.record import read_record
+from mae_bench.visualize.feature_model import load_feature_model
 
+from ..datasets.test_archives import pack
+from ..evaluation.conftest import picture
 from .conftest import ROOT, SHRINK
 
 PRETRAIN = ROOT / "configs/pretrain/mae_vit_mini_miniworld.py"
@@ -42,6 +47,47 @@ def test_a_backbone_alone_has_no_reconstructions(run_tool, checkpoint):
         "left out: reconstructions: fine/checkpoint.safetensors: holds no decoder" in ended.stdout
     )
     assert Path(ended.stdout.splitlines()[-1]).name.startswith("checkpoint-")
+
+
+@pytest.fixture
+def of_mae(workplace) -> str:
+    """An encoder in the format that MAE publishes: names as timm's, and nothing on the input."""
+    model = VisionTransformer(embed_dim=192, depth=1, num_heads=3, num_classes=0)
+    torch.save({"model": model.state_dict()}, "mae.pth")
+    return "mae.pth"
+
+
+def test_a_file_that_says_nothing_of_its_input(run_tool, of_mae):
+    for split, name in (("train", "a.JPEG"), ("val", "b.JPEG")):
+        picture(Path("in1k/imagenet", split, "n01440764", name))
+    ended = run_tool("card.py", f"mine={of_mae}", "--data", "in1k", "--budget", "0s")
+    assert ended.code == 0, ended.stderr
+    left_out = [line for line in ended.stdout.splitlines() if line.startswith("left out: ")]
+    assert [line.split(": ")[1].rpartition("/")[2].partition(",")[0] for line in left_out] == [
+        "frozen-base",
+        "linear-robustness-base",
+        "reconstructions",
+    ]
+    assert "mae.pth: holds no decoder" in left_out[-1]
+    page = Path(ended.stdout.splitlines()[-1]).read_text()
+    assert "Features of n01440764/b.JPEG" in page and "no ViT" not in page
+    given = ([1.0, 2.0, 3.0], [4.0, 5.0, 6.0])
+    model = load_feature_model(of_mae, unstated=given)
+    assert (model.mean, model.std) == given
+
+
+def test_archives_of_imagenet_and_no_data_at_all(run_tool, of_mae):
+    pack(Path("tar/imagenet/ILSVRC2012_img_val.tar"), [("n01440764/b.JPEG", b"x")])
+    ended = run_tool("card.py", f"mine={of_mae}", "--data", "tar", "--budget", "0s")
+    assert ended.code == 0, ended.stderr
+    assert "left out: seed0/mine/frozen-base" in ended.stdout and "neither" not in ended.stdout
+    assert "features: tar/imagenet/val: pictures are drawn of single files" in ended.stdout
+    Path("other/train/cat").mkdir(parents=True)
+    ended = run_tool("card.py", f"mine={of_mae}", "--data", "other")
+    assert ended.code == 0, ended.stderr
+    assert "neither imagenet/train and imagenet/val nor MiniWorld below other" in ended.stdout
+    assert "left out: reconstructions, features: no validation images" in ended.stdout
+    assert ">Full tables<" in Path(ended.stdout.splitlines()[-1]).read_text()
 
 
 def test_mistakes(run_tool, workplace):
