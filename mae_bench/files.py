@@ -17,6 +17,12 @@ DISK_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
 EXIT_DISK_FULL = 75
 
 
+def cache_folder() -> Path:
+    """Where the user's programs keep what they can make anew; ours may be missing."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base, "mae_bench")
+
+
 class DiskFull(ValueError):
     """The disk is full, or the quota used up; there is nothing wrong with what was to be done."""
 

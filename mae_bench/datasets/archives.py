@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from ..files import cache_folder
 from .imagenet_variants import imagenet_classes
 from .reading import is_image
 
@@ -218,9 +219,8 @@ def _kept_list(path: Path) -> Path | None:
     status = path.stat()
     if status.st_size < KEPT_FROM:
         return None
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     text = f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}"
-    return Path(base, "mae_bench/archives", f"{hashlib.sha256(text.encode()).hexdigest()}.npz")
+    return cache_folder() / "archives" / f"{hashlib.sha256(text.encode()).hexdigest()}.npz"
 
 
 def _recall(kept: Path | None) -> list[Row] | None:

@@ -1,16 +1,44 @@
 """COCO's annotation file: read once, with every mistake named and every repair counted."""
 
 import json
+from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from .coco_objects import ObjectChecker, is_whole
 from .findings import Findings
 
 TABLES = ("images", "categories")
+
+
+class _Tables(msgspec.Struct):
+    """The tables of a file, its annotations still as text."""
+
+    images: Any = None
+    categories: Any = None
+    annotations: list[msgspec.Raw] = []
+
+
+class _Rows(Sequence):
+    """Annotations read from their text when they are asked for: together they take gigabytes."""
+
+    def __init__(self, texts: Sequence[msgspec.Raw]) -> None:
+        self.texts = texts
+        self.read = msgspec.json.Decoder().decode
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.read(self.texts[index])
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(self.read, self.texts)
 
 
 @dataclass
@@ -28,15 +56,21 @@ class CocoFile:
         findings: mistakes that make it unusable, and remarks on what was left out or made anew.
         listed: annotations in the file; all of those in ``annotations`` or counted in ``dropped``.
         dropped: reason -> number of annotations.
+        rows_of: id of an image -> places of its annotations in ``annotations``.
+        images_with: id of a category -> id of an image for each annotation of it.
+        objects: category's id -> annotations that are no crowds.
     """
 
     path: Path
     images: list[dict[str, Any]] = field(default_factory=list)
-    annotations: list[dict[str, Any]] = field(default_factory=list)
+    annotations: Sequence[dict[str, Any]] = ()
     categories: list[dict[str, Any]] = field(default_factory=list)
     findings: Findings = field(default_factory=Findings)
     listed: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
+    rows_of: dict[int, array] = field(default_factory=dict)
+    images_with: dict[int, array] = field(default_factory=dict)
+    objects: Counter[int] = field(default_factory=Counter)
 
     @property
     def names(self) -> list[str]:
@@ -66,23 +100,39 @@ class CocoFile:
             f"has {shown or 'none'}: set metainfo.classes to its names, or take the right file"
         )
 
-    def tables(self) -> dict[str, list[dict[str, Any]]]:
+    def tables(self) -> dict[str, Sequence[dict[str, Any]]]:
         """What pycocotools takes as its ``dataset``."""
         return dict(images=self.images, annotations=self.annotations, categories=self.categories)
 
     def count_objects(self) -> Counter[str]:
         """Category's name -> objects, crowds aside."""
         names = {c["id"]: c["name"] for c in self.categories}
-        return Counter(names[a["category_id"]] for a in self.annotations if not a["iscrowd"])
+        return Counter({names[number]: count for number, count in self.objects.items()})
+
+    def indexed(self, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """The annotations as they come, entered into the indices of this class."""
+        self.rows_of = {image["id"]: array("q") for image in self.images}
+        self.images_with = {category["id"]: array("q") for category in self.categories}
+        for place, row in enumerate(rows):
+            image, category = row["image_id"], row["category_id"]
+            self.rows_of[image].append(place)
+            self.images_with[category].append(image)
+            if not row["iscrowd"]:
+                self.objects[category] += 1
+            yield row
 
 
-def read_coco(path: str | Path, masks: bool = True) -> CocoFile:
+Store = Callable[[Iterable[dict[str, Any]]], Sequence[dict[str, Any]]]
+
+
+def read_coco(path: str | Path, masks: bool = True, store: Store = list) -> CocoFile:
     """Read and check an annotation file; its mistakes are collected, not raised.
 
     Args:
         path: JSON with ``images`` and ``categories``, and ``annotations`` unless it is a list of
             images only, as of a test set.
         masks: whether every object needs a mask.
+        store: what holds the annotations, of which it is given one after the other.
 
     Raises:
         FileNotFoundError: no such file.
@@ -93,15 +143,21 @@ def read_coco(path: str | Path, masks: bool = True) -> CocoFile:
         raise FileNotFoundError(
             f"{path}: no such file: unpack the archive of the annotations, or correct ann_file"
         )
+    content = path.read_bytes()
     try:
-        data = json.loads(path.read_bytes())
+        tables = msgspec.json.decode(content, type=_Tables)
+        data = {key: getattr(tables, key) for key in TABLES}
+        return _check(data | {"annotations": _Rows(tables.annotations)}, path, masks, store)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass  # NaN, say, which Python writes and reads; or a mistake, which is named below
+    try:
+        data = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON ({error}): write or download it again") from None
-    return check_coco(data, path, masks)
+    return _check(data, path, masks, store)
 
 
-def check_coco(data: Any, path: Path, masks: bool = True) -> CocoFile:
-    """As :func:`read_coco`, of what stands in the file."""
+def _check(data: Any, path: Path, masks: bool, store: Store) -> CocoFile:
     found = CocoFile(path)
     if not isinstance(data, dict) or not all(isinstance(data.get(key), list) for key in TABLES):
         raise ValueError(
@@ -110,10 +166,12 @@ def check_coco(data: Any, path: Path, masks: bool = True) -> CocoFile:
         )
     tables = {key: data.get(key, []) for key in (*TABLES, "annotations")}
     for key, rows in tables.items():
-        if not isinstance(rows, list):
+        if not isinstance(rows, (list, _Rows)):
             bad = ["it is no list"]
-        else:
+        elif key in TABLES:  # annotations are looked at one by one below
             bad = [f"entry {i}" for i, row in enumerate(rows) if not isinstance(row, dict)]
+        else:
+            bad = []
         found.findings.wrong(bad, f"entries of {key!r} are no objects", "write the file again")
         if bad:
             return found
@@ -124,7 +182,7 @@ def check_coco(data: Any, path: Path, masks: bool = True) -> CocoFile:
     known = {category["id"] for category in found.categories}
     if not found.findings.problems:
         checker = ObjectChecker(images, known, masks)
-        found.annotations = list(checker.keep(tables["annotations"]))
+        found.annotations = store(found.indexed(checker.keep(tables["annotations"])))
         found.dropped = checker.tell(found.findings)
     return found
 

@@ -1,13 +1,12 @@
 """Objects in COCO's format, with labels numbered by their categories' names."""
 
-import contextlib
-import io
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 from mmdet.datasets import CocoDataset
-from mmdet.datasets.api_wrappers import COCO
 from mmengine.fileio import get_local_path
 
 from ..registry import DATASETS
@@ -15,33 +14,62 @@ from .annotations import check_images_exist
 from .coco_file import CocoFile, read_coco
 from .findings import Findings
 from .hold_out import part_of
+from .kept_samples import KeptSamples, Packed
 from .named_samples import NamedSamples
 
+KEPT_FROM = 1 << 25  # bytes of an annotation file whose samples are kept for other processes
 
-class CocoByName(COCO):
-    """mmdetection's view of an annotation file, in which names decide the order of categories."""
+
+class CocoByName:
+    """What mmdetection asks of pycocotools: names decide the order of categories.
+
+    Its ids of annotations are their places in the file's table.
+    """
 
     def __init__(self, file: CocoFile) -> None:
-        super().__init__()
         self.file = file
-        self.dataset = file.tables()
-        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints how far it is
-            self.createIndex()
-        self.img_ann_map, self.cat_img_map = self.imgToAnns, self.catToImgs
+        self.cat_img_map = file.images_with
+        self.images = {image["id"]: image for image in file.images}
 
-    def get_cat_ids(
-        self, cat_names: Sequence[str] = (), sup_names: Any = (), cat_ids: Any = ()
-    ) -> list[int]:
-        """Ids of the categories; of given names, in the order of the names.
+    @property
+    def dataset(self) -> dict[str, Sequence[dict[str, Any]]]:
+        """The tables."""
+        return self.file.tables()
+
+    def get_cat_ids(self, cat_names: Sequence[str]) -> list[int]:
+        """Ids of the categories of these names, in their order.
 
         Raises:
             ValueError: a name is in no category.
         """
-        return self.file.category_ids(cat_names) if cat_names else super().get_cat_ids()
+        return self.file.category_ids(cat_names)
+
+    def get_img_ids(self) -> list[int]:
+        """Ids of all images, in the file's order."""
+        return list(self.images)
+
+    def load_imgs(self, ids: Sequence[int]) -> list[dict[str, Any]]:
+        """Entries of images."""
+        return [self.images[number] for number in ids]
+
+    def get_ann_ids(self, img_ids: Sequence[int]) -> list[int]:
+        """Ids of the annotations of images."""
+        return [place for number in img_ids for place in self.file.rows_of[number]]
+
+    def load_anns(self, ids: Sequence[int]) -> list[dict[str, Any]]:
+        """Entries of annotations."""
+        return [self.file.annotations[place] for place in ids]
+
+
+class _Labelled(msgspec.Struct):
+    """What is counted of an object."""
+
+    bbox_label: int
+    ignore_flag: int
 
 
 @DATASETS.register_module()
-class CocoInstances(NamedSamples, CocoDataset):
+class CocoInstances(NamedSamples, KeptSamples, CocoDataset):
     """mmdetection's ``CocoDataset``, which reads through :func:`read_coco`.
 
     Label i is ``metainfo.classes[i]``, in whatever order and under whatever ids the file lists the
@@ -64,6 +92,14 @@ class CocoInstances(NamedSamples, CocoDataset):
         ValueError: the file has a mistake, lacks a class, or has no object of the classes.
     """
 
+    FACTS = {
+        "findings": lambda found: Findings(**found),
+        "class_counts": Counter,
+        "listed_images": int,
+        "cat_ids": list,
+        "cat2label": lambda found: {int(number): label for number, label in found.items()},
+    }
+
     def __init__(
         self,
         *args: Any,
@@ -79,26 +115,52 @@ class CocoInstances(NamedSamples, CocoDataset):
 
     def load_data_list(self) -> list[dict]:
         """One dict for each image, as mmdetection has it."""
+        store = Packed if self.is_packed else list
         with get_local_path(self.ann_file, backend_args=self.backend_args) as path:
-            file = read_coco(path, masks=self._with_masks())
+            file = read_coco(path, self._with_masks(), store)
         file.findings.refuse(self.ann_file)
         self.findings = file.findings
         self.COCOAPI = lambda _: CocoByName(file)
         samples = part_of(super().load_data_list(), self.hold_out)
         del self.COCOAPI
         self.listed_images = len(samples)
-        classes = self.metainfo["classes"]
-        for sample in samples:
-            if self.exif_orientation is not None:
+        if self.exif_orientation is not None:
+            for sample in samples:
                 sample["exif_orientation"] = self.exif_orientation
-            self.class_counts.update(
-                classes[thing["bbox_label"]]
-                for thing in sample["instances"]
-                if not thing["ignore_flag"]
-            )
+        self.class_counts = self._count(samples)
         self._note_unused(file)
         check_images_exist((sample["img_path"] for sample in samples), self.ann_file)
+        folders = {os.path.dirname(sample["img_path"]) for sample in samples}
+        self.sources = [self.ann_file, *sorted(folders)]
         return samples
+
+    def parse_data_info(self, raw_data_info: dict) -> dict:
+        """One sample; its objects as bytes where all are to be packed, or they take gigabytes."""
+        sample = super().parse_data_info(raw_data_info)
+        if self.is_packed:
+            sample["instances"] = msgspec.Raw(msgspec.msgpack.encode(sample["instances"]))
+        return sample
+
+    def _count(self, samples: list[dict]) -> Counter[str]:
+        read = msgspec.msgpack.Decoder(list[_Labelled]).decode
+        labels: Counter[int] = Counter()
+        for sample in samples:
+            things = sample["instances"]
+            if self.is_packed:
+                labels.update(thing.bbox_label for thing in read(things) if not thing.ignore_flag)
+            else:
+                labels.update(t["bbox_label"] for t in things if not t["ignore_flag"])
+        return Counter({self.metainfo["classes"][label]: n for label, n in labels.items()})
+
+    def may_be_kept(self) -> bool:
+        """Whether the file is a large one on disk, and nothing else is read with it."""
+        others = self.proposal_file or self.return_classes or self.backend_args
+        large = os.path.isfile(self.ann_file) and os.path.getsize(self.ann_file) >= KEPT_FROM
+        return large and not others
+
+    def kept_settings(self) -> dict[str, Any]:
+        """Also whether masks are needed, which the pipeline says."""
+        return super().kept_settings() | {"masks": self._with_masks()}
 
     def _with_masks(self) -> bool:
         return any(getattr(step, "with_mask", False) for step in self.pipeline.transforms)
@@ -123,6 +185,8 @@ class CocoInstances(NamedSamples, CocoDataset):
     def filter_data(self) -> list[dict]:
         """Leave out images as ``filter_cfg`` says."""
         kept = super().filter_data()
+        if self.is_packed:
+            del self.cat_img_map  # which processes that take the list would not have
         leaves_out = not self.test_mode and (self.filter_cfg or {}).get("filter_empty_gt")
         only_crowds = leaves_out and not self.class_counts.total()
         if not kept or only_crowds:

@@ -2,7 +2,8 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 from pycocotools import mask as coco_mask
@@ -18,26 +19,34 @@ CORRECT = "correct or remove them in the annotation file"
 
 # What is larger is no coordinate, id or area; it would overflow a C integer further on.
 LARGEST = 2**53
+NUMBERS = frozenset((int, float))
+MANY_NUMBERS = 8  # of a polygon: it would be a strange accident if it had no area
 
 
 def is_number(value: Any) -> bool:
     """Whether something is a number that can be a coordinate; no infinity, NaN or truth value."""
-    whole_or_not = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return whole_or_not and -LARGEST <= value <= LARGEST
+    return type(value) in NUMBERS and -LARGEST <= value <= LARGEST
 
 
 def are_numbers(values: list[Any]) -> bool:
     """Whether each of some values :func:`is_number`, as of a polygon's many, at C's speed."""
-    return not values or (
-        {*map(type, values)} <= {int, float}
-        and min(values) >= -LARGEST
-        and max(values) <= LARGEST
-        and math.isfinite(sum(values))  # NaN is neither the least nor the greatest
-    )
+    return {*map(type, values)} <= NUMBERS and _in_range(values)
+
+
+def _in_range(numbers: list[float]) -> bool:
+    """Whether numbers can be coordinates."""
+    try:
+        if math.hypot(*numbers) < LARGEST:  # none is larger than their hypotenuse
+            return True
+    except OverflowError:  # a whole number that is larger than any float
+        return False
+    return all(map(is_number, numbers))
 
 
 def is_whole(value: Any) -> bool:
     """Whether an id or size is a whole number; some files have 7.0."""
+    if type(value) is int:  # nearly always
+        return -LARGEST <= value <= LARGEST
     return is_number(value) and value == int(value)
 
 
@@ -58,23 +67,34 @@ class ObjectChecker:
         self.outside: list[str] = []
         self.kept = 0
 
-    def keep(self, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    def keep(self, rows: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """The annotations that can be used, with ids from 1."""
-        by_id: dict[int, dict[str, Any]] = {}
-        for i, row in enumerate(rows):
-            self.what = f"annotation {row['id']!r}" if "id" in row else f"annotations[{i}]"
+        place_of: dict[int, int] = {}
+        for place, row in enumerate(rows):
+            self.place, self.row = place, row
+            if not isinstance(row, dict):
+                kind = ("entries of 'annotations' are no objects", "write the file again")
+                self.bad.setdefault(kind, []).append(f"entry {place}")
+                continue
             given: Any = row.get("id")
-            if is_whole(given) and by_id.get(given) == row:  # or each object would be two
+            whole = is_whole(given)
+            if whole and given in place_of and rows[place_of[given]] == row:  # or it would be two
                 self._drop("annotations are the same as one before", f"of image {row['image_id']}")
                 continue
-            if not is_whole(given) or given == 0 or given in by_id:
+            if not whole or given == 0 or given in place_of:
                 self.repaired["ids that are missing, 0, no whole number or there twice"] += 1
             else:
-                by_id[given] = row
+                place_of[given] = place
             new = self._one(row)
             if new is not None:
                 self.kept += 1
                 yield {**row, **new, "id": self.kept}
+
+    @property
+    def what(self) -> str:
+        """The annotation that is looked at, as messages call it."""
+        has_id = "id" in self.row
+        return f"annotation {self.row['id']!r}" if has_id else f"annotations[{self.place}]"
 
     def _wrong(self, kind: str, fix: str, detail: str = "") -> None:
         self.bad.setdefault((kind, fix), []).append(f"{self.what}{detail}")
@@ -102,37 +122,42 @@ class ObjectChecker:
             self._wrong("annotations have another iscrowd than 0 and 1", CORRECT, f" has {crowd!r}")
             return None
         box: Any = row.get("bbox")
-        numbers = isinstance(box, list) and {*map(type, box)} <= {int, float}
-        if not numbers or len(box) != 4:
+        numbers = isinstance(box, list) and len(box) == 4 and {*map(type, box)} <= NUMBERS
+        if not numbers:
             self._wrong("annotations have no bbox of four numbers", CORRECT, f" has {box!r}")
             return None
         left, top, width, height = box
-        if not are_numbers(box) or width <= 0 or height <= 0:
+        if width <= 0 or height <= 0 or not _in_range(box):
             self._drop("boxes have no area", f"bbox {box}")
             return None
-        if (
-            left >= image["width"]
-            or top >= image["height"]
-            or left + width <= 0
-            or top + height <= 0
-        ):
+        right, bottom = left + width, top + height
+        columns, lines = image["width"], image["height"]
+        if left >= columns or top >= lines or right <= 0 or bottom <= 0:
             self._drop("boxes lie outside of their image", f"bbox {box} in {_size(image)}")
             return None
         if (
-            min(left, top) < -TOLERANCE
-            or left + width > image["width"] + TOLERANCE
-            or top + height > image["height"] + TOLERANCE
+            left < -TOLERANCE
+            or top < -TOLERANCE
+            or right > columns + TOLERANCE
+            or bottom > lines + TOLERANCE
         ):
             self.outside.append(f"{self.what}, bbox {box} in {_size(image)}")
-        new = {"image_id": int(image_id), "category_id": int(category), "iscrowd": int(crowd)}
         mask = self._mask(row.get("segmentation"), image)
         if mask is None:
             return None
         if isinstance(mask, list) and mask and not self._in_place(mask, box, image):
             return None
+        new: dict[str, Any] = {
+            "image_id": int(image_id),
+            "category_id": int(category),
+            "iscrowd": int(crowd),
+        }
         if mask:
             new["segmentation"] = mask
-        return new | self._area(row.get("area"), mask, image, width * height)
+        area: Any = row.get("area")
+        if not is_number(area) or area <= 0:
+            new["area"] = self._area(mask, image, width * height)
+        return new
 
     def _mask(self, mask: Any, image: dict[str, Any]) -> Any:
         """The mask, ``[]`` where there is none and none is needed; None where it is wrong."""
@@ -146,20 +171,16 @@ class ObjectChecker:
             return []
         if isinstance(mask, dict):
             return self._rle(mask, image)
-        if isinstance(mask, list) and all(isinstance(x, (int, float)) for x in mask):
-            self._wrong(
-                "annotations have a polygon that is not in a list of polygons",
-                "write [[x, y, ...]] for [x, y, ...]",
-            )
-            return None
-        if not isinstance(mask, list) or not all(
-            isinstance(polygon, list) and len(polygon) % 2 == 0 and are_numbers(polygon)
-            for polygon in mask
-        ):
-            self._wrong("annotations have a segmentation that is none of COCO's forms", CORRECT)
+        if not isinstance(mask, list) or not all(map(_is_polygon, mask)):
+            if isinstance(mask, list) and all(isinstance(x, (int, float)) for x in mask):
+                kind = "annotations have a polygon that is not in a list of polygons"
+                self._wrong(kind, "write [[x, y, ...]] for [x, y, ...]")
+            else:
+                kind = "annotations have a segmentation that is none of COCO's forms"
+                self._wrong(kind, CORRECT)
             return None
         # pycocotools reads four numbers as a box, and so would the whole list if they stood first.
-        polygons = [polygon for polygon in mask if _has_area(polygon)]
+        polygons = [p for p in mask if len(p) > MANY_NUMBERS or _has_area(p)]
         if not polygons:
             self._drop("polygons have no area", f"segmentation {mask}")
             return None
@@ -167,23 +188,25 @@ class ObjectChecker:
 
     def _in_place(self, polygons: list[list[float]], box: list[float], image: Any) -> bool:
         """Whether polygons lie in the image, and where the box does."""
-        x0, x1 = min(min(p[::2]) for p in polygons), max(max(p[::2]) for p in polygons)
-        y0, y1 = min(min(p[1::2]) for p in polygons), max(max(p[1::2]) for p in polygons)
-        extent = f"polygons from {x0}, {y0} to {x1}, {y1}"
-        if x0 >= image["width"] or y0 >= image["height"] or x1 <= 0 or y1 <= 0:
-            self._drop("masks lie outside of their image", f"{extent} in {_size(image)}")
-            return False
-        # pycocotools takes memory by the length of their sides, and crashes.
-        if max(-x0, x1 - image["width"]) > image["width"] or (
-            max(-y0, y1 - image["height"]) > image["height"]
-        ):
-            self._wrong("masks end far outside of their images", CORRECT, f", {extent}")
-            return False
+        points = polygons[0] if len(polygons) == 1 else [*chain.from_iterable(polygons)]
+        xs, ys = points[::2], points[1::2]
+        x0, x1, y0, y1 = min(xs), max(xs), min(ys), max(ys)
+        columns, lines = image["width"], image["height"]
         left, top, width, height = box
-        if x0 > left + width or y0 > top + height or x1 < left or y1 < top:
+        inside = x0 < columns and y0 < lines and x1 > 0 and y1 > 0
+        # pycocotools takes memory by the length of their sides, and crashes.
+        near = -x0 <= columns and x1 <= 2 * columns and -y0 <= lines and y1 <= 2 * lines
+        at_box = x0 <= left + width and y0 <= top + height and x1 >= left and y1 >= top
+        if inside and near and at_box:
+            return True
+        extent = f"polygons from {x0}, {y0} to {x1}, {y1}"
+        if not inside:
+            self._drop("masks lie outside of their image", f"{extent} in {_size(image)}")
+        elif not near:
+            self._wrong("masks end far outside of their images", CORRECT, f", {extent}")
+        else:
             self._wrong("masks lie beside their boxes", CORRECT, f", {extent}, bbox {box}")
-            return False
-        return True
+        return False
 
     def _rle(self, mask: dict[str, Any], image: dict[str, Any]) -> Any:
         size, counts = mask.get("size"), mask.get("counts")
@@ -209,18 +232,16 @@ class ObjectChecker:
             return None
         return mask
 
-    def _area(self, area: Any, mask: Any, image: dict[str, Any], of_box: float) -> dict[str, Any]:
-        if is_number(area) and area > 0:
-            return {}
+    def _area(self, mask: Any, image: dict[str, Any], of_box: float) -> float:
         self.repaired["areas that are missing or not positive"] += 1
         if not mask:
-            return {"area": float(of_box)}
+            return float(of_box)
         rle = mask
         if isinstance(mask, list):
             rle = coco_mask.merge(coco_mask.frPyObjects(mask, image["height"], image["width"]))
         elif isinstance(mask["counts"], list):
             rle = coco_mask.frPyObjects(mask, image["height"], image["width"])
-        return {"area": float(coco_mask.area(rle))}
+        return float(coco_mask.area(rle))
 
     def tell(self, findings: Findings) -> Counter[str]:
         """Add what was found; reason -> objects left out."""
@@ -237,9 +258,11 @@ class ObjectChecker:
         return Counter({reason: len(cases) for reason, cases in self.dropped.items()})
 
 
+def _is_polygon(value: Any) -> bool:
+    return isinstance(value, list) and len(value) % 2 == 0 and are_numbers(value)
+
+
 def _has_area(polygon: list[float]) -> bool:
-    if len(polygon) > 8:  # of many points it would be a strange accident to have none
-        return True
     points = list(zip(polygon[::2], polygon[1::2], strict=True))
     after = [*points[1:], *points[:1]]
     return sum(x * v - u * y for (x, y), (u, v) in zip(points, after, strict=True)) != 0

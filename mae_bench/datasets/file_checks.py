@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from mmseg.datasets import BaseSegDataset
 
+from ..files import cache_folder
 from .archives import read_part
 from .findings import Findings
 from .imagenet_s import ImageNetS
@@ -23,7 +24,7 @@ from .reading import BrokenImage, decode_tensor, read_image, stored_size
 
 Part = tuple[str, int, int]  # archive, offset, size
 IN_FLIGHT = 1000
-MEMORY_NAME = "mae_bench/seen_files.sqlite"
+MEMORY_NAME = "seen_files.sqlite"
 
 
 class Memory:
@@ -73,8 +74,7 @@ class Memory:
 
 def default_memory() -> Path:
     """Where verdicts are kept: in the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base, MEMORY_NAME)
+    return cache_folder() / MEMORY_NAME
 
 
 def look(path: str, kind: str, part: Part | None = None) -> dict[str, Any]:

@@ -9,11 +9,15 @@ from .reading import hidden, is_image
 NAMED = 3
 
 
-def list_images(root: str | Path) -> Iterator[str]:
+def list_images(root: str | Path, seen: list[str] | None = None) -> Iterator[str]:
     """Names of the images below a folder, relative to it, in the order of the names.
 
     Links to folders are followed. Hidden files and folders, such as ``.ipynb_checkpoints`` and
     macOS's ``._x.jpg``, are none of the data.
+
+    Args:
+        root: the folder.
+        seen: the folders that were looked into are added to it.
 
     Raises:
         FileNotFoundError: no such folder.
@@ -23,6 +27,8 @@ def list_images(root: str | Path) -> Iterator[str]:
         raise FileNotFoundError(f"{root}: no such folder: put or link the data there")
     names = []
     for folder, subfolders, files in os.walk(root, followlinks=True):
+        if seen is not None:
+            seen.append(folder)
         subfolders[:] = [name for name in subfolders if not hidden([name])]
         base = os.path.relpath(folder, root)
         start = "" if base == "." else f"{base}/"

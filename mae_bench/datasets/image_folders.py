@@ -1,5 +1,6 @@
 """Images in class folders, or in a list with their labels, as the data of a classification."""
 
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,16 +16,18 @@ from .findings import Findings
 from .folders import class_folders, is_number, label_folders, list_images, sort_folders
 from .hold_out import part_of
 from .imagenet_variants import imagenet_classes
+from .kept_samples import KeptSamples
 from .label_file import LabelFile, read_label_file
 from .named_samples import NamedSamples
 from .parquet import read_parquet
 from .reading import IMAGE_SUFFIXES
 
+KEPT_FROM = 100_000  # images whose list is kept for other processes
 SAME_NAMES = 0.99  # of the classes, where they are taken for those of the config in their order
 
 
 @DATASETS.register_module()
-class ImageFolders(NamedSamples, CustomDataset):
+class ImageFolders(NamedSamples, KeptSamples, CustomDataset):
     """mmpretrain's ``CustomDataset``, labelled by the names of classes where it can be told.
 
     Class folders: ``<data_root>/<data_prefix>/<class>/**/<image>``, labelled as by
@@ -49,6 +52,11 @@ class ImageFolders(NamedSamples, CustomDataset):
     """
 
     IDS: Sequence[str] = ()  # what the makers call the classes, by label
+    FACTS = {
+        "findings": lambda found: Findings(**found),
+        "class_counts": Counter,
+        "folder_to_idx": dict,
+    }
 
     def __init__(
         self, *args: Any, hold_out: Mapping[str, Any] | None = None, **kwargs: Any
@@ -62,6 +70,7 @@ class ImageFolders(NamedSamples, CustomDataset):
 
     def load_data_list(self) -> list[dict]:
         """One dict with ``img_path`` and, unless there are none, ``gt_label`` for each image."""
+        self.sources = [self.img_prefix]
         if archives := find_archives(self.img_prefix):
             is_parquet = archives[0].suffix == ".parquet"
             read = self._from_parquet if is_parquet else self._from_archives
@@ -71,7 +80,8 @@ class ImageFolders(NamedSamples, CustomDataset):
         elif self.with_label:
             samples = self._from_folders()
         else:
-            names = (name for name in list_images(self.img_prefix) if self.is_valid_file(name))
+            listed = list_images(self.img_prefix, self.sources)
+            names = (name for name in listed if self.is_valid_file(name))
             samples = [dict(img_path=f"{self.img_prefix}/{name}") for name in names]
         if not samples:
             raise FileNotFoundError(
@@ -95,7 +105,7 @@ class ImageFolders(NamedSamples, CustomDataset):
         return [
             dict(img_path=f"{root}/{folder}/{name}", gt_label=label)
             for folder, label in self.folder_to_idx.items()
-            for name in list_images(Path(root, folder))
+            for name in list_images(f"{root}/{folder}", self.sources)
             if self.is_valid_file(name)
         ]
 
@@ -197,11 +207,35 @@ class ImageFolders(NamedSamples, CustomDataset):
         listed = read_label_file(self.ann_file, self.with_label)
         paths = _resolve(listed.names, self.img_prefix)
         check_images_exist(paths, self.ann_file)
+        self.sources = [self.ann_file, *sorted({os.path.dirname(path) for path in paths})]
         if not self.with_label:
             return [dict(img_path=path) for path in paths]
         labels, classes = listed.numbers(self.CLASSES, self.IDS)
         self._metainfo["classes"] = classes
         return [dict(img_path=p, gt_label=n) for p, n in zip(paths, labels, strict=True)]
+
+    def may_be_kept(self) -> bool:
+        """Whether many files lie there; of archives the lists are kept already."""
+        there = 0
+        for _, _, files in os.walk(self.img_prefix, followlinks=True):
+            there += len(files)
+            if there >= KEPT_FROM:
+                return not find_archives(self.img_prefix)
+        return False
+
+    def kept_settings(self) -> dict[str, Any]:
+        """The host's order of the extensions is that of a set, another one in each process."""
+        return super().kept_settings() | {"extensions": sorted(self.extensions)}
+
+    def facts(self) -> dict[str, Any]:
+        """Also the names of the classes."""
+        return super().facts() | {"classes": self.CLASSES}
+
+    def take_facts(self, facts: Mapping[str, Any]) -> None:
+        """Also the names of the classes, of which pre-training has none."""
+        super().take_facts(facts)
+        if facts["classes"] is not None:
+            self._metainfo["classes"] = tuple(facts["classes"])
 
     def _count(self, samples: list[dict]) -> None:
         classes = self._metainfo["classes"]

@@ -24,7 +24,6 @@ ELSEWHERE = {
     "Bfloat16OptimWrapper": "autocast around MMEngine's wrapper; tests/training/test_precision.py",
     "AttentiveProbeHead": "attention pools the patches; tests/openmmlab",
     "AuxiliaryFCNHead": "the host's losses without waiting for the device; tests/openmmlab",
-    "CocoByName": "categories by name; tests/own_data/test_detection_cases.py",
     "CocoInstances": "categories by name, odd annotations named; tests/own_data",
     "FastPhotoMetricDistortion": "the host's pixels in less time; tests/openmmlab",
     "FastRandomCrop": "the host's crops in less time; tests/openmmlab",
