@@ -112,17 +112,17 @@ class KeptSamples:
         self._fully_initialized = True
 
     def _place(self) -> Path | None:
-        """Where the list is kept; None where it is not.
+        """Where the list is kept, by what is asked for; None where it is not.
 
-        Classes outside of this package may read what nobody here knows of.
+        What it was made from stands in it, so that a changed one is replaced. Classes outside of
+        this package may read what nobody here knows of.
         """
         ours = type(self).__module__.startswith(f"{__package__}.")
         if not ours or not self.serialize_data or not self.may_be_kept():  # type: ignore[attr-defined]
             return None
         data: Any = self
-        kind: Any = type(self)
         roots = [os.path.realpath(p) for p in (data.ann_file, *data.data_prefix.values()) if p]
-        decides = [kind.__qualname__, _code(kind), roots, self.kept_settings()]
+        decides = [type(data).__qualname__, roots, self.kept_settings()]
         try:
             text = msgspec.json.encode(decides, order="deterministic")
         except (TypeError, ValueError):  # an option of a kind that nobody foresaw
@@ -134,7 +134,7 @@ class KeptSamples:
         try:
             with safe_open(path, framework="pt") as file:
                 known = msgspec.json.decode(file.metadata()["known"])
-                if _state(known["sources"]) != known["state"]:
+                if known["made_from"] != self._made_from(known["sources"]):
                     return False
                 ends, content = (file.get_tensor(name).numpy() for name in ("ends", "content"))
         except (OSError, SafetensorError, ValueError, KeyError, TypeError):
@@ -142,6 +142,11 @@ class KeptSamples:
         self.take_facts(known["facts"])
         self.data_bytes, self.data_address = content, ends
         return True
+
+    def _made_from(self, sources: Sequence[str]) -> dict[str, Any]:
+        """The code, the files and the folders as they are now."""
+        kind: Any = type(self)
+        return {"code": _code(kind), "state": _state(sources)}
 
     def _read_and_keep(self, path: Path) -> None:
         data: Any = self
@@ -152,11 +157,11 @@ class KeptSamples:
             self.is_packed = False
             super().full_init()  # type: ignore[misc]
             return
-        state = _state(self.sources)
-        settled = all(entry and entry[1] < (begun - GRACE) * 1e9 for entry in state)
+        made_from = self._made_from(self.sources)
+        settled = all(one and one[1] < (begun - GRACE) * 1e9 for one in made_from["state"])
         if not settled or _state([data.ann_file]) != before:
             return
-        known = {"sources": list(self.sources), "state": state, "facts": self.facts()}
+        known = {"sources": self.sources, "made_from": made_from, "facts": self.facts()}
         tensors = {"content": data.data_bytes, "ends": data.data_address}
         try:
             about = {"known": msgspec.json.encode(known).decode()}

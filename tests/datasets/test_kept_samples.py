@@ -12,6 +12,7 @@ from mmdet.datasets import CocoDataset
 from mmpretrain.datasets import CustomDataset
 from PIL import Image
 from pycocotools import mask as coco_mask
+from torch.utils.data import DataLoader
 
 import mae_bench.datasets.coco_instances as coco_module
 import mae_bench.datasets.image_folders as folders_module
@@ -186,9 +187,19 @@ def test_changed_code_reads_again(tmp_path, monkeypatch):
     write(tmp_path / "set", document())
     CocoInstances(**options(tmp_path / "set"))
     monkeypatch.setattr(module, "_code", lambda kind: "another version")
-    monkeypatch.setattr(coco_module, "read_coco", None)
-    with pytest.raises(TypeError):
+    with monkeypatch.context() as patch, pytest.raises(TypeError):
+        patch.setattr(coco_module, "read_coco", None)
         CocoInstances(**options(tmp_path / "set"))
+    CocoInstances(**options(tmp_path / "set"))
+    assert len(kept_files(tmp_path)) == 1  # in the place of the old one
+
+
+def test_workers_read_the_list(tmp_path):
+    write(tmp_path / "set", document())
+    for _ in range(2):
+        found = CocoInstances(**options(tmp_path / "set", pipeline=[]))
+        loader = DataLoader(found, batch_size=None, num_workers=2, shuffle=False)
+        assert list(loader) == samples(found) and len(found) == 2
 
 
 def test_a_class_of_somebody_else_is_not_kept(tmp_path):
