@@ -25,7 +25,7 @@ def test_what_was_written_is_read(tmp_path):
         (b"[1]", "holds list"),
         (b'{"a": 1', "Expecting"),
         (b'{"a": "\xff"}', "codec can't decode"),
-        (b"[" * 5000, "nested too deeply"),
+        (b"[" * 100_000, "nested too deeply"),
         (b'{"a": NaN}', "NaN is no finite number"),
         (b'{"a": -Infinity}', "Infinity is no finite number"),
         (b'{"a": 1e999}', "1e999 is no finite number"),

@@ -131,7 +131,7 @@ class Starts:
 
     def __init__(self, work_dir: Path, images: Path, model: str, workers: int) -> None:
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload(["mmpretrain.models", "mae_bench.training"])
+        self.context.set_forkserver_preload(["mae_bench.training", "mmpretrain.models"])
         self.work_dir = work_dir
         self.request = dict(work_dir=str(work_dir), images=str(images), model=model)
         self.request.update(workers=workers, epochs=LONG * STEPS // 5)

@@ -172,7 +172,7 @@ def train_two(images, tmp_path):
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["mmpretrain.models", "mae_bench.training"])
+        context.set_forkserver_preload(["mae_bench.training", "mmpretrain.models"])
         request.update(work_dir=str(tmp_path / name), images=str(images), epochs=EPOCHS)
         request.update(batch_size=BATCH // 2, changes={**CHANGES, **(changes or {})})
         processes = []
