@@ -6,20 +6,35 @@ and small differences in motion blur, snow and zoom blur. What is measured on th
 """
 
 import io
+import math
 import zlib
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from importlib.resources import as_file, files
 from typing import Any
 
+import cv2
 import imagecorruptions
 import numpy as np
-from numba import njit
+from imagecorruptions import corruptions as package
 from PIL import Image
+from scipy.ndimage import gaussian_filter1d
 
+from .corruption_loops import (
+    add_shifted,
+    add_zoomed,
+    displaced,
+    shift_hsv,
+    shuffle_pixels,
+    symmetric,
+)
 from .imagenet_variants import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES
 
 # ImageNet-C is stored as JPEG of this quality (hendrycks/robustness, create_c/make_imagenet_c.py).
 STORAGE_QUALITY = 85
 # Those that draw from a generator of their own and so need the seed as an argument.
 TAKES_SEED = ("impulse_noise", "glass_blur")
+FROST = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg", "frost6.jpg")
 # Zoom factors by severity: first, end (not reached), step.
 ZOOMS = ((1, 1.11, 0.01), (1, 1.16, 0.01), (1, 1.21, 0.02), (1, 1.26, 0.02), (1, 1.31, 0.03))
 
@@ -54,30 +69,31 @@ def corrupt(
         raise ValueError(f"severity={severity!r} is not one of 1 to {len(SEVERITIES)}")
     # Python's own hash() differs from one process to the next.
     seed = zlib.crc32(f"{corruption}/{severity}/{file_name}".encode())
-    if corruption == "zoom_blur":
-        corrupted = _zoom_blur(image, severity)
-    else:
-        options: dict[str, Any] = {"seed": seed} if corruption in TAKES_SEED else {}
-        state = np.random.get_state()  # the package draws from NumPy's global generator
-        np.random.seed(seed)
-        try:
+    options: dict[str, Any] = {"seed": seed} if corruption in TAKES_SEED else {}
+    state = np.random.get_state()  # the package draws from NumPy's global generator
+    np.random.seed(seed)
+    try:
+        if corruption in FASTER:
+            corrupted = FASTER[corruption](image, severity, **options)
+        else:
             corrupted = imagecorruptions.corrupt(
                 image, severity=severity, corruption_name=corruption, **options
             )
-        finally:
-            np.random.set_state(state)
+    finally:
+        np.random.set_state(state)
     return corrupted if storage_quality is None else _through_jpeg(corrupted, storage_quality)
 
 
-def compile_loops() -> None:
-    """Compile the two compiled loops, glass blur's and zoom blur's.
+def compile_loops(side: int) -> None:
+    """Compile the loops, and read the pictures of frost for images of a side, 6 MB.
 
     Worker processes that are forked afterwards need not do it again, each of them for itself.
     """
-    image = np.zeros((32, 32, 3), np.uint8)
-    for corruption in ("glass_blur", "zoom_blur"):
-        for severity in SEVERITIES:  # the constants' types differ, and each is compiled by itself
-            corrupt(image, corruption, severity, "", storage_quality=None)
+    image = np.zeros((side, side, 3), np.uint8)
+    for number in range(len(FROST)):
+        _frost_picture(number, side, side)
+    for corruption in FASTER:
+        corrupt(image, corruption, 1, "", storage_quality=None)
 
 
 def _through_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
@@ -94,44 +110,165 @@ def _zoom_blur(image: np.ndarray, severity: int) -> np.ndarray:
     factors = np.arange(*ZOOMS[severity - 1])
     scaled = (image / 255.0).astype(np.float32)
     total = np.zeros_like(scaled)
-    height, width = image.shape[:2]
     for factor in factors:
-        # The middle of the image, which zoomed by the factor covers the whole.
-        rows, columns = (int(np.ceil(side / factor)) for side in (height, width))
-        top, left = (height - rows) // 2, (width - columns) // 2
-        _add_zoomed(
-            total,
-            scaled[top : top + rows, left : left + columns],
-            (rows - 1) / (round(rows * factor) - 1),
-            (columns - 1) / (round(columns * factor) - 1),
-        )
+        add_zoomed(total, *_middle(scaled, float(factor)))
     mean = (scaled + total) / (len(factors) + 1)
     return (np.clip(mean, 0, 1) * 255).astype(np.uint8)
 
 
-@njit
-def _add_zoomed(total: np.ndarray, part: np.ndarray, step_y: float, step_x: float) -> None:
-    """Add to ``total`` (H, W, 3) the linear interpolation of ``part`` at steps of its pixels.
+def _middle(image: np.ndarray, factor: float) -> tuple[np.ndarray, int, int]:
+    """The middle of an image, and the rows and columns that it has zoomed: no fewer than all."""
+    height, width = image.shape[:2]
+    rows, columns = (int(np.ceil(side / factor)) for side in (height, width))
+    top, left = (height - rows) // 2, (width - columns) // 2
+    part = image[top : top + rows, left : left + columns]
+    return part, round(rows * factor), round(columns * factor)
 
-    The sums are in the order of scipy.ndimage.zoom, in double precision, as it has them.
+
+def _brightness(image: np.ndarray, severity: int) -> np.ndarray:
+    return shift_hsv(image, 1.0, 0.0, (0.1, 0.2, 0.3, 0.4, 0.5)[severity - 1])
+
+
+def _saturate(image: np.ndarray, severity: int) -> np.ndarray:
+    scale, offset = ((0.3, 0.0), (0.1, 0.0), (2.0, 0.0), (5.0, 0.1), (20.0, 0.2))[severity - 1]
+    return shift_hsv(image, scale, offset, 0.0)
+
+
+def _defocus_blur(image: np.ndarray, severity: int) -> np.ndarray:
+    """All channels in one call, so that OpenCV transforms the kernel once."""
+    radius, alias_blur = ((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5))[severity - 1]
+    blurred = cv2.filter2D(image / 255.0, -1, package.disk(radius, alias_blur))
+    return (np.clip(blurred, 0, 1) * 255).astype(np.uint8)
+
+
+def _gaussian(image: np.ndarray, sigmas: Sequence[float], mode: str, truncate: float) -> np.ndarray:
+    """``skimage.filters.gaussian`` without a buffer for each line.
+
+    Args:
+        image: (H, W) or (H, W, 3) float64.
+        sigmas: down and across, pixels.
+        mode: of ``numpy.pad``.
+        truncate: standard deviations.
     """
-    last_y, last_x = part.shape[0] - 1, part.shape[1] - 1
-    for y in range(total.shape[0]):
-        at_y = y * step_y
-        if at_y > last_y:  # by a rounding error: outside, where SciPy has zero
-            continue
-        y0 = int(at_y)
-        y1 = min(y0 + 1, last_y)
-        for x in range(total.shape[1]):
-            at_x = x * step_x
-            if at_x > last_x:
-                continue
-            x0 = int(at_x)
-            x1 = min(x0 + 1, last_x)
-            down, right = at_y - y0, at_x - x0
-            for channel in range(3):
-                value = np.float64(part[y0, x0, channel]) * (1 - down) * (1 - right)
-                value += np.float64(part[y0, x1, channel]) * (1 - down) * right
-                value += np.float64(part[y1, x0, channel]) * down * (1 - right)
-                value += np.float64(part[y1, x1, channel]) * down * right
-                total[y, x, channel] += np.float32(value)
+    channels = image.shape[2] if image.ndim == 3 else 1
+    smooth = image
+    for axis, sigma in enumerate(sigmas):
+        reach = int(truncate * sigma + 0.5)
+        impulse = np.zeros(2 * reach + 1)
+        impulse[reach] = 1
+        weights = gaussian_filter1d(impulse, sigma, mode="constant", truncate=truncate)
+        padding = [(0, 0)] * image.ndim
+        padding[axis] = (reach, reach)
+        padded = np.pad(smooth, padding, mode)  # type: ignore[call-overload]
+        step = (1, 0) if axis == 0 else (0, channels)
+        smooth = symmetric(padded.reshape(len(padded), -1), weights, *step).reshape(image.shape)
+    return smooth
+
+
+def _glass_blur(image: np.ndarray, severity: int, seed: int) -> np.ndarray:
+    settings = ((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2))
+    sigma, reach, rounds = settings[severity - 1]
+    blurred = (_gaussian(image / 255.0, (sigma, sigma), "edge", 4.0) * 255).astype(np.uint8)
+    shuffle_pixels(blurred, reach, rounds, seed)
+    blurred = _gaussian(blurred / 255.0, (sigma, sigma), "edge", 4.0)
+    return (np.clip(blurred, 0, 1) * 255).astype(np.uint8)
+
+
+def _along_a_line(image: np.ndarray, radius: int, sigma: float, angle: float) -> np.ndarray:
+    """The package's ``_motion_blur``: (H, W) or (H, W, 3) float64, edges continued."""
+    height, width = image.shape[:2]
+    channels = image.size // (height * width)
+    taps = 2 * radius + 1
+    kernel = package.getMotionBlurKernel(taps, sigma)
+    down, right = taps * np.sin(np.deg2rad(angle)), taps * np.cos(np.deg2rad(angle))
+    length = math.hypot(down, right)
+    steps = [
+        (-math.ceil(i * down / length - 0.5), -math.ceil(i * right / length - 0.5))
+        for i in range(taps)
+    ]
+    beyond = [abs(dy) >= height or abs(dx) >= width for dy, dx in steps]
+    used = beyond.index(True) if any(beyond) else taps
+    dy, dx = np.array(steps[:used]).T
+    padding = ((taps, taps), (taps, taps), (0, 0))[: image.ndim]
+    padded = np.pad(image, padding, "edge").reshape(height + 2 * taps, -1)
+    total = add_shifted(height, padded, kernel[:used], taps - dy, (taps - dx) * channels)
+    return total.reshape(image.shape)
+
+
+def _motion_blur(image: np.ndarray, severity: int) -> np.ndarray:
+    radius, sigma = ((10, 3), (15, 5), (15, 8), (15, 12), (20, 15))[severity - 1]
+    blurred = _along_a_line(image.astype(np.float64), radius, sigma, np.random.uniform(-45, 45))
+    return np.clip(blurred, 0, 255).astype(np.uint8)
+
+
+def _snow(image: np.ndarray, severity: int) -> np.ndarray:
+    mean, std, zoom, least, radius, sigma, share = (
+        (0.1, 0.3, 3, 0.5, 10, 4, 0.8),
+        (0.2, 0.3, 2, 0.5, 12, 4, 0.7),
+        (0.55, 0.3, 4, 0.9, 12, 8, 0.7),
+        (0.55, 0.3, 4.5, 0.85, 12, 8, 0.65),
+        (0.55, 0.3, 2.5, 0.85, 12, 12, 0.55),
+    )[severity - 1]
+    scaled = image.astype(np.float32) / 255.0
+    height, width = image.shape[:2]
+    layer = np.random.normal(mean, std, (height, width))
+    middle, *larger = _middle(layer[..., np.newaxis], zoom)
+    layer = np.zeros((*larger, 1))
+    add_zoomed(layer, middle, *larger)
+    layer = np.clip(np.where(layer < least, 0, layer), 0, 1)[..., 0]
+    layer = _along_a_line(layer, radius, sigma, np.random.uniform(-135, -45))
+    layer = (np.round(layer * 255).astype(np.uint8) / 255.0)[:height, :width, np.newaxis]
+    pale = cv2.cvtColor(scaled, cv2.COLOR_RGB2GRAY)[..., np.newaxis] * 1.5 + 0.5
+    scaled = share * scaled + (1 - share) * np.maximum(scaled, pale)
+    return (np.clip(scaled + layer + np.rot90(layer, k=2), 0, 1) * 255).astype(np.uint8)
+
+
+@lru_cache(maxsize=len(FROST))
+def _frost_picture(number: int, height: int, width: int) -> np.ndarray:
+    """A picture of frost, larger than an image of that size; reading one takes 10 ms."""
+    with as_file(files(imagecorruptions) / "frost" / FROST[number]) as path:
+        frost: Any = cv2.imread(str(path))
+    rows, columns = frost.shape[:2]
+    scale = 1.1 * max(1, height / rows, width / columns)
+    size = (int(np.ceil(columns * scale)), int(np.ceil(rows * scale)))
+    larger = cv2.resize(frost, size, interpolation=cv2.INTER_CUBIC)
+    return np.ascontiguousarray(larger[..., ::-1])
+
+
+def _frost(image: np.ndarray, severity: int) -> np.ndarray:
+    own, other = ((1, 0.4), (0.8, 0.6), (0.7, 0.7), (0.65, 0.7), (0.6, 0.75))[severity - 1]
+    height, width = image.shape[:2]
+    frost = _frost_picture(np.random.randint(len(FROST)), height, width)
+    top = np.random.randint(0, frost.shape[0] - height)
+    left = np.random.randint(0, frost.shape[1] - width)
+    frost = frost[top : top + height, left : left + width]
+    return np.clip(own * image + other * frost, 0, 255).astype(np.uint8)
+
+
+def _elastic_transform(image: np.ndarray, severity: int) -> np.ndarray:
+    alpha = 250 * (0.05, 0.065, 0.085, 0.1, 0.12)[severity - 1]
+    shape = image.shape[:2]
+    far = shape[0] * 0.005
+
+    def displacement() -> np.ndarray:
+        drawn = np.random.uniform(-far, far, size=shape)
+        smooth = _gaussian(drawn, (shape[0] * 0.01, shape[1] * 0.01), "symmetric", 3.0)
+        return (smooth * alpha).astype(np.float32)
+
+    right, down = displacement(), displacement()
+    moved = displaced(image.astype(np.float32) / 255.0, down, right)
+    return (np.clip(moved, 0, 1) * 255).astype(np.uint8)
+
+
+# The package's byte for byte, in less time.
+FASTER: dict[str, Callable[..., np.ndarray]] = {
+    "zoom_blur": _zoom_blur,
+    "brightness": _brightness,
+    "saturate": _saturate,
+    "defocus_blur": _defocus_blur,
+    "glass_blur": _glass_blur,
+    "motion_blur": _motion_blur,
+    "snow": _snow,
+    "frost": _frost,
+    "elastic_transform": _elastic_transform,
+}

@@ -266,7 +266,7 @@ class RobustnessSets(Dataset):
         if any(part.corruption for part in self.parts):
             from .corruptions import compile_loops  # Numba: a second to import
 
-            compile_loops()
+            compile_loops(CORRUPTED_SIZE)
 
     def __len__(self) -> int:
         return int(self.ends[-1]) if self.parts else 0

@@ -1,6 +1,8 @@
 """Corruptions made on the fly, against the package they come from."""
 
 import io
+import zlib
+from itertools import product
 
 import imagecorruptions
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 from PIL import Image
 from skimage.data import astronaut
 
-from mae_bench.datasets.corruptions import corrupt
+from mae_bench.datasets.corruptions import FASTER, corrupt
 from mae_bench.datasets.imagenet_variants import CORRUPTIONS, EXTRA_CORRUPTIONS, SEVERITIES
 
 # Draws nothing: equal to the package without any agreement on random numbers.
@@ -41,11 +43,20 @@ def test_byte_for_byte_the_package_s(image, corruption, severity):
     assert np.array_equal(corrupt(image, corruption, severity, "a", None), expected)
 
 
-def test_zoom_blur_of_another_shape(image):
-    part = np.ascontiguousarray(image[:150, 20:])
-    for severity in SEVERITIES:
-        expected = imagecorruptions.corrupt(part, severity, "zoom_blur")
-        assert np.array_equal(corrupt(part, "zoom_blur", severity, "a", None), expected)
+@pytest.mark.parametrize("corruption", FASTER)
+def test_what_is_made_faster_is_the_package_s_with_the_same_seed(image, corruption):
+    """Other shapes, noise, few colours, none: to the byte, with every severity."""
+    chance = np.random.default_rng(0)
+    noise = chance.integers(0, 256, (150, 204, 3), dtype=np.uint8)
+    pictures = [image, np.ascontiguousarray(image[:150, 20:]), noise, noise // 85 * 85]
+    pictures += [np.zeros((32, 45, 3), np.uint8), np.full((64, 33, 3), 255, np.uint8)]
+    for severity, (number, picture) in product(SEVERITIES, enumerate(pictures)):
+        seed = zlib.crc32(f"{corruption}/{severity}/{number}".encode())
+        np.random.seed(seed)
+        options = {"seed": seed} if corruption == "glass_blur" else {}
+        expected = imagecorruptions.corrupt(picture, severity, corruption, **options)
+        found = corrupt(picture, corruption, severity, str(number), None)
+        assert np.array_equal(found, expected), (severity, number)
 
 
 @pytest.mark.parametrize(
