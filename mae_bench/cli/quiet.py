@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import functools
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -36,10 +37,16 @@ def hide_host_library_noise() -> None:
 
 @contextmanager
 def without_logs(level: int = logging.WARNING) -> Iterator[None]:
-    """Log nothing up to a level, such as what MMEngine says of each parameter that it builds."""
+    """Log nothing up to a level, such as what MMEngine says of each parameter that it builds.
+
+    Python's own warnings are of the level that is called so.
+    """
     before = logging.root.manager.disable
     logging.disable(level)
     try:
-        yield
+        with warnings.catch_warnings():
+            if level >= logging.WARNING:
+                warnings.simplefilter("ignore")
+            yield
     finally:
         logging.disable(before)

@@ -1,6 +1,7 @@
 """Logs are left out while a command runs, and not after it."""
 
 import logging
+import warnings
 
 import pytest
 
@@ -8,10 +9,11 @@ from mae_bench.cli.quiet import without_logs
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_logs_come_back(caplog, fails):
+def test_logs_and_warnings_come_back(caplog, recwarn, fails):
     @without_logs()
     def command():
         logging.getLogger("host").warning("of no use")
+        warnings.warn("of no use", stacklevel=1)
         if fails:
             raise ValueError("wrong")
 
@@ -20,5 +22,8 @@ def test_logs_come_back(caplog, fails):
             command()
         except ValueError:
             assert fails
+    assert not recwarn
+    with pytest.warns(UserWarning, match="of use"):
+        warnings.warn("of use", stacklevel=1)
     logging.getLogger("host").warning("of use")
     assert caplog.messages == ["of use"]
