@@ -20,7 +20,6 @@ from typing import Any
 
 import timm
 import torch
-from mmengine.runner import Runner
 from timm.data import create_dataset, create_loader, resolve_model_data_config
 from timm.utils import AverageMeter, accuracy
 from torch import nn
@@ -29,9 +28,18 @@ from mae_bench.datasets.robustness_sets import FOLDERS, PADDING, VAL, Robustness
 from mae_bench.evaluation.robustness import RobustnessLoop, count_confidence, count_hits, normalise
 from mae_bench.openmmlab.classifiers import TimmModel
 from mae_bench.run_folder import ROBUSTNESS_NAME
+from mae_bench.training.runner import TrainRunner
 
 from .loader import make_jpegs
-from .measure import describe_machine, interleaved_seconds, print_table, speed_up
+from .measure import (
+    count_gflops,
+    describe_machine,
+    interleaved_seconds,
+    peak_memory,
+    print_table,
+    speed_up,
+    utilisation,
+)
 
 # The linear layer gets the pictures as DeiT-Ti does: 224 pixels.
 LINEAR, DEIT = "linear", "deit_tiny_patch16_224.fb_in1k"
@@ -66,18 +74,31 @@ def run(args: argparse.Namespace) -> None:
                 TIMM: timm_loop(root, model_name, args.batch, args.workers),
             }
             seconds = interleaved_seconds(loops, args.rounds, clock=_clock(args.workers))
-            rows = [
-                (loop, f"{args.images / statistics.median(times):.0f}")
-                for loop, times in seconds.items()
-            ]
-            print(f"\n{model_name}: ours is {speed_up(seconds, OURS, TIMM):.2f} times as fast")
-            print_table(("loop", "images/s"), rows)
+            sizes = (root, model_name, args.batch, args.workers)
+            gflops = forward_gflops(model_name)
+            rows = []
+            for loop, build in ((OURS, our_loop), (TIMM, timm_loop)):
+                rate = args.images / statistics.median(seconds[loop])
+                # The loops run in float16 on a GPU, as fast as bfloat16.
+                mfu = utilisation(gflops * rate, 1.0, "bfloat16")
+                rows.append((loop, rate, mfu, peak_memory(build, *sizes)))
+            ratio = f"{speed_up(seconds, OURS, TIMM):.2f}"
+            title = f"{model_name}: ours is {ratio} times as fast"
+            print_table(("loop", "images/s", "MFU", "peak MiB"), rows, title)
             print_table(("step", "ms per image"), _steps(root, model_name, args.batch))
 
 
 def _clock(workers: int) -> Callable[[], float]:
     """Seconds: ``process_time`` sees neither a GPU nor worker processes."""
     return time.perf_counter if workers or torch.cuda.is_available() else time.process_time
+
+
+def forward_gflops(model_name: str) -> float:
+    """Operations of the model for one image, in 10^9."""
+    model = build_model(model_name).eval()
+    image = torch.zeros(1, 3, model.eval_transform.size, model.eval_transform.size)
+    with torch.no_grad():
+        return count_gflops(lambda: model(image, mode="tensor"))
 
 
 def linear() -> nn.Module:
@@ -98,7 +119,7 @@ def our_loop(root: Path, model_name: str, batch: int, workers: int) -> Callable[
     work_dir = root / "work"
     dataset = dict(type=RobustnessSets, data_root=str(root), sets=[VAL])
     loader = dict(batch_size=batch, num_workers=workers, dataset=dataset)
-    runner = Runner(
+    runner = TrainRunner(
         model=build_model(model_name),
         work_dir=str(work_dir),
         test_dataloader=loader,

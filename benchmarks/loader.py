@@ -152,8 +152,8 @@ def compare_pipelines(paths: list[Path], rounds: int) -> None:
     rows = [
         (
             name,
-            f"{len(paths) / statistics.median(seconds[name]):.0f}",
-            f"{speed_up(seconds, of=OURS, over=name):.2f}",
+            len(paths) / statistics.median(seconds[name]),
+            speed_up(seconds, of=OURS, over=name),
         )
         for name in variants
     ]
@@ -192,10 +192,8 @@ def compare_step(paths: list[Path], batch: int, rounds: int) -> None:
     }
     seconds = {k: statistics.median(v) for k, v in interleaved_seconds(variants, rounds).items()}
     step_seconds, load_seconds, _ = seconds.values()
-    rows = [(name, f"{1e3 * value:.0f}") for name, value in seconds.items()]
-    rows.append(
-        ("cores of loading that keep up with the step", f"{load_seconds / step_seconds:.4f}")
-    )
+    rows = [(name, 1e3 * value) for name, value in seconds.items()]
+    rows.append(("cores of loading that keep up with the step", load_seconds / step_seconds))
     print_table([f"ViT-B, batch {batch}, {device}", "ms"], rows)
 
 

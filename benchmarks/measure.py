@@ -1,5 +1,6 @@
-"""What all benchmarks share: interleaved times, their ratios, peak memory, matrix-product speed."""
+"""What all benchmarks share: interleaved times, ratios, peak memory, speed limits, tables."""
 
+import math
 import multiprocessing
 import os
 import platform
@@ -8,15 +9,21 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
+from mae_bench.files import write_json_atomic
 from mae_bench.models.kernels.linear import linear
 
 MIB = 2**20
 TOLD_FROM = 1.0  # seconds from which on a measurement is told as it comes
 BUSY_FROM = 0.2  # cores that other programs use, from which on a machine is busy
+OUT_OF_MEMORY = "out of memory"
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+tables: list[dict[str, Any]] = []  # all that were printed, for :func:`write_tables`
 
 
 class Spread(NamedTuple):
@@ -90,9 +97,37 @@ def speed_up(seconds: Mapping[str, Sequence[float]], of: str, over: str) -> Spre
     return Spread.of(b / a for a, b in zip(seconds[of], seconds[over], strict=True))
 
 
+def count_gflops(step: Callable[[], object]) -> float:
+    """Operations of a step in 10^9, a multiply-add counting as two; AdamW's are not counted."""
+    # here and below: what all processes import is to be light
+    from mae_bench.training.hooks.run_card import CPU_KERNELS
+
+    with FlopCounterMode(display=False, custom_mapping=CPU_KERNELS) as counter:
+        step()
+    return counter.get_total_flops() / 1e9
+
+
+def utilisation(gflops: float, seconds: float, dtype: str) -> float | None:
+    """MFU: share of the GPU's speed by its data sheet; None for a CPU or a GPU not listed.
+
+    Args:
+        gflops: operations in 10^9.
+        seconds: that they took.
+        dtype: a key of :data:`DTYPES`.
+    """
+    if not torch.cuda.is_available():
+        return None
+    from mae_bench.training.gpus import gpu_of_device
+
+    gpu = gpu_of_device(torch.cuda.get_device_name())
+    if gpu is None:
+        return None
+    return gflops / seconds / 1e3 / (gpu.single if dtype == "float32" else gpu.mixed)
+
+
 def matrix_product_gflops(
     dtype: torch.dtype,
-    size: int = 2048,
+    size: int | None = None,
     rounds: int = 5,
     clock: Callable[[], float] = time.perf_counter,
 ) -> float:
@@ -103,11 +138,12 @@ def matrix_product_gflops(
 
     Args:
         dtype: of the matrices.
-        size: their side.
+        size: their side; None: large enough that a GPU's start of a product does not count.
         rounds: products timed after one that is not; the median counts.
         clock: as of :func:`interleaved_seconds`.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    size = size or (8192 if device == "cuda" else 2048)
     a, b = torch.rand(2, size, size, device=device).to(dtype)
     products = {"PyTorch's": lambda: a @ b, "ours": lambda: linear(a, b)}
     with torch.inference_mode():
@@ -116,7 +152,7 @@ def matrix_product_gflops(
 
 
 def peak_memory(build: Callable[..., Callable[[], object]], *args: object) -> float:
-    """Memory that one call needs at its peak beyond what was there before it, in MiB.
+    """Memory that one call needs at its peak, in MiB.
 
     Args:
         build: a function of a module (a child process imports it) that prepares what is measured
@@ -124,10 +160,12 @@ def peak_memory(build: Callable[..., Callable[[], object]], *args: object) -> fl
         args: of ``build``, picklable.
 
     Returns:
-        on a CPU the growth of the resident set in a fresh process (Linux only: the kernel keeps
-        the peak); of the GPU's allocated memory where ``build`` used a GPU.
+        on a CPU the growth of the resident set by the call in a fresh process (Linux only: the
+        kernel keeps the peak); where ``build`` used a GPU all that is allocated there, with the
+        weights.
 
     Raises:
+        torch.OutOfMemoryError: it does not fit the GPU.
         RuntimeError: the child failed; what it said is above.
     """
     context = multiprocessing.get_context("spawn")
@@ -137,6 +175,8 @@ def peak_memory(build: Callable[..., Callable[[], object]], *args: object) -> fl
     sender.close()
     try:
         peak = receiver.recv()
+        if peak is None:
+            raise torch.OutOfMemoryError(f"{build.__name__}{args} does not fit the GPU")
         print(f"  peak memory of a call: {peak:.0f} MiB", file=sys.stderr, flush=True)
         return peak
     except EOFError:
@@ -145,21 +185,45 @@ def peak_memory(build: Callable[..., Callable[[], object]], *args: object) -> fl
         child.join()
 
 
+def peak_memories(
+    build: Callable[..., Callable[[], object]], variants: Iterable[str], *args: object
+) -> tuple[dict[str, float], list[str]]:
+    """Peaks of ``build(variant, *args)`` of those variants that fit, and those that do not.
+
+    Raises:
+        torch.OutOfMemoryError: none fits.
+    """
+    peaks, too_large = {}, []
+    for variant in variants:
+        try:
+            peaks[variant] = peak_memory(build, variant, *args)
+        except torch.OutOfMemoryError:
+            too_large.append(variant)
+    if not peaks:
+        raise torch.OutOfMemoryError(f"none of {', '.join(too_large)} fits the GPU")
+    return peaks, too_large
+
+
 def _measure_peak(sender, build: Callable[..., Callable[[], object]], args: tuple) -> None:
+    try:
+        sender.send(_peak_of_call(build, args))
+    except torch.OutOfMemoryError:
+        sender.send(None)
+
+
+def _peak_of_call(build: Callable[..., Callable[[], object]], args: tuple) -> float:
     call = build(*args)
     if torch.cuda.is_initialized():
         torch.cuda.synchronize()
-        before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
         call()
         torch.cuda.synchronize()
-        sender.send((torch.cuda.max_memory_allocated() - before) / MIB)
-        return
+        return torch.cuda.max_memory_allocated() / MIB
     # Not getrusage: its peak includes what the parent held at the fork, and cannot be reset.
     Path("/proc/self/clear_refs").write_text("5")
     before = resident_kib("VmRSS")
     call()
-    sender.send((resident_kib("VmHWM") - before) / 1024)
+    return (resident_kib("VmHWM") - before) / 1024
 
 
 def resident_kib(field: str) -> int:
@@ -218,9 +282,40 @@ def _processor() -> str:
     return next(names, platform.processor() or "unknown processor")
 
 
-def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print rows as a Markdown table, each one as soon as it is made."""
+def shown(cell: object) -> str:
+    """A cell as it is printed: three significant digits, or all of a whole number."""
+    if isinstance(cell, Spread):
+        return f"{shown(cell.median)} [{shown(cell.low)}-{shown(cell.high)}]"
+    if isinstance(cell, float) and math.isfinite(cell) and cell:
+        return f"{cell:.2e}" if abs(cell) < 1e-3 else f"{cell:.{_decimals(cell)}f}"
+    return "-" if cell is None else str(cell)
+
+
+def _decimals(value: float) -> int:
+    return max(0, 2 - math.floor(math.log10(abs(value))))
+
+
+def print_table(
+    header: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None
+) -> None:
+    """Print rows as a Markdown table, each one as soon as it is made, and keep them.
+
+    Args:
+        header: names of the columns.
+        rows: cells are text, numbers, :class:`Spread`, or None where there is no value.
+        title: printed above.
+    """
+    if title:
+        print(f"\n{title}\n", flush=True)
+    kept: list[list[object]] = []
+    tables.append(dict(title=title, header=list(header), rows=kept))
     for line in (header, ["---"] * len(header)):
         print(f"| {' | '.join(line)} |", flush=True)
     for row in rows:
-        print(f"| {' | '.join(map(str, row))} |", flush=True)
+        kept.append([cell._asdict() if isinstance(cell, Spread) else cell for cell in row])
+        print(f"| {' | '.join(map(shown, row))} |", flush=True)
+
+
+def write_tables(path: str | Path) -> None:
+    """Write what was printed as JSON, numbers unrounded, a :class:`Spread` by its three names."""
+    write_json_atomic(dict(machine=describe_machine(), tables=tables), path)

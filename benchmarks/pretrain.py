@@ -22,22 +22,25 @@ import torch
 from mmengine.registry import init_default_scope
 from torch import Tensor, nn
 from torch.optim import AdamW
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count
 
 from mae_bench.checkpoint.adapters import ADAPTERS
 from mae_bench.models.mae import MAE
 from mae_bench.models.vit import SIZES
 from mae_bench.registry import MODELS
-from mae_bench.training.hooks.run_card import CPU_KERNELS
 
 from .measure import (
+    DTYPES,
+    OUT_OF_MEMORY,
     Spread,
+    count_gflops,
     describe_machine,
     interleaved_seconds,
     matrix_product_gflops,
+    peak_memories,
     peak_memory,
     print_table,
     speed_up,
+    utilisation,
 )
 from .plain_mae import PlainMAE
 
@@ -45,22 +48,11 @@ IMAGE_SIZE = 224
 PATCH_SIZES = {"huge": 14}
 # 192 wide, 12 deep: ViT-Ti of DeiT, with a decoder in proportion.
 TINY_DECODER = dict(embed_dim=128, depth=4, num_heads=4)
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 # In float32 sums differ by their order only; bfloat16 keeps 8 bits.
 LOSS_TOLERANCE = {"float32": 1e-5, "bfloat16": 1e-2}
 OURS, PLAIN, COMPILED = "ours", "plain", "ours, compiled"
 
 Step = Callable[[], float]
-
-
-def _flops_of_cpu_backward(grad_out, query, key, value, *args, out_shape=None, **kwargs) -> int:
-    return sdpa_backward_flop_count(grad_out, query, key, value)
-
-
-KERNELS = {
-    **CPU_KERNELS,
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _flops_of_cpu_backward,
-}
 
 
 def build_ours(size: str, depth: int | None = None, **options: Any) -> MAE:
@@ -235,41 +227,45 @@ def clock_for(args: argparse.Namespace) -> Callable[[], float]:
     return time.process_time if alone else time.perf_counter
 
 
-def count_gflops(step: Step) -> float:
-    """Operations of a step in 10^9, a multiply-add counting as two; AdamW's are not counted."""
-    with FlopCounterMode(display=False, custom_mapping=KERNELS) as counter:
-        step()
-    return counter.get_total_flops() / 1e9
-
-
 def compare_peers(args: argparse.Namespace, dtype: str) -> None:
-    """Times, ratios, share of the matrix-product rate and memory of all variants."""
+    """Times, ratios, share of the speed of the machine and memory of all variants."""
+    names = [OURS, *([COMPILED] if args.compile else []), PLAIN, *args.peers]
+    peaks: dict[str, float] = {}
+    too_large: list[str] = []
+    if not args.no_memory:
+        arguments = (args.size, args.batch, dtype, args.threads)
+        peaks, too_large = peak_memories(build_step, names, *arguments)
     steps = {
         name: make_step(*build_variant(name, args.size), args.batch, dtype)
-        for name in [OURS, *([COMPILED] if args.compile else []), PLAIN, *args.peers]
+        for name in names
+        if name not in too_large
     }
     losses = {name: step() for name, step in steps.items()}
+    first = next(iter(losses))
     for loss in losses.values():
-        if abs(loss / losses[OURS] - 1) > LOSS_TOLERANCE[dtype]:
+        if not abs(loss / losses[first] - 1) <= LOSS_TOLERANCE[dtype]:
             raise ValueError(f"the losses differ, so this compares different things: {losses}")
     gflops = {name: count_gflops(step) for name, step in steps.items()}
     clock = clock_for(args)
     limit = matrix_product_gflops(DTYPES[dtype], clock=clock)
     seconds = interleaved_seconds(steps, args.rounds, clock=clock)
 
-    def rows() -> Iterator[list[str]]:
+    def rows() -> Iterator[list[object]]:
         for name, times in seconds.items():
-            rate = gflops[name] / statistics.median(times)
-            row = [name, f"{Spread.of(1000 * time for time in times):.0f}"]
-            row += [f"{args.batch / statistics.median(times):.2f}", f"{gflops[name]:.1f}"]
-            row += [f"{100 * rate / limit:.0f} %", f"{speed_up(seconds, OURS, name):.2f}"]
-            arguments = (name, args.size, args.batch, dtype, args.threads)
-            row.append("-" if args.no_memory else f"{peak_memory(build_step, *arguments):.0f}")
-            yield [*row, f"{losses[name]:.6f}"]
+            typical = statistics.median(times)
+            row: list[object] = [name, Spread.of(1000 * time for time in times)]
+            row += [args.batch / typical, gflops[name]]
+            row.append(utilisation(gflops[name], typical, dtype))
+            row.append(gflops[name] / typical / limit)
+            row += [speed_up(seconds, first, name), peaks.get(name), f"{losses[name]:.6f}"]
+            yield row
+        for name in too_large:
+            yield [name, OUT_OF_MEMORY, *[None] * (len(header) - 2)]
 
-    print(f"\n### {args.size}, batch {args.batch}, {dtype}, matrix product {limit:.0f} GFLOP/s\n")
-    header = ["variant", "ms a step", "images/s", "GFLOP a step", "of the matrix product"]
-    print_table([*header, "ours is faster by", "peak MiB", "loss"], rows())
+    header = ["variant", "ms a step", "images/s", "GFLOP a step", "MFU", "of the matrix product"]
+    header += [f"{first} is faster by", "peak MiB", "loss"]
+    title = f"### {args.size}, batch {args.batch}, {dtype}, matrix product {limit:.0f} GFLOP/s"
+    print_table(header, rows(), title)
 
 
 def compare_mask_tokens(args: argparse.Namespace, dtype: str) -> None:

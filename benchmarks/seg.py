@@ -23,9 +23,9 @@ from torch import nn
 from mae_bench.checkpoint.adapters import ADAPTERS
 from mae_bench.config.load import load_config
 from mae_bench.models.vit import SIZES
+from mae_bench.training.launch import use_mixed_precision
 
-from .det import print_steps
-from .measure import describe_machine, processor_clock
+from .det import add_common_arguments, print_steps
 
 CONFIG = Path("configs/seg/upernet_vit_base_ade20k.py")
 VARIANTS = ("ours", "ours, checkpointed", "mmsegmentation")
@@ -45,7 +45,7 @@ def build_models(arch: str, size: int, with_cp: bool) -> tuple[nn.Module, nn.Mod
     width, depth, heads = sizes["embed_dim"], sizes["depth"], sizes["num_heads"]
     taps = tuple(cfg.model.backbone.out_indices)
     if depth != 12:
-        taps = (7, 11, 15, 23)
+        taps = (depth // 3 - 1, depth // 2 - 1, 2 * depth // 3 - 1, depth - 1)
     cfg.model.backbone.update(
         arch=arch, img_size=size, out_indices=taps, drop_path_rate=0.0, with_cp=with_cp
     )
@@ -102,15 +102,19 @@ def copy_weights(ours: nn.Module, peer: nn.Module) -> None:
         raise RuntimeError(f"the peer lacks {missing[:3]}; it does not know {unexpected[:3]}")
 
 
-def build_step(variant: str, arch: str, size: int, batch: int) -> Callable[[], float]:
+def build_step(
+    variant: str, arch: str, size: int, batch: int, dtype: str = "float32"
+) -> Callable[[], float]:
     """A training step of one of :data:`VARIANTS`; returns its loss."""
     ours, peer, cfg = build_models(arch, size, "checkpointed" in variant)
+    if dtype != "float32":
+        use_mixed_precision(cfg, dtype)
     wrapper_cfg = cfg.optim_wrapper
     model = ours
     if variant == "mmsegmentation":
         model = peer
         wrapper_cfg = dict(
-            type="OptimWrapper",
+            type=cfg.optim_wrapper.type,
             optimizer=dict(type="AdamW", lr=1e-4, betas=(0.9, 0.999), weight_decay=0.05),
             constructor="LayerDecayOptimizerConstructor",
             paramwise_cfg=dict(num_layers=SIZES[arch]["depth"], layer_decay_rate=0.65),
@@ -133,10 +137,9 @@ def build_step(variant: str, arch: str, size: int, batch: int) -> Callable[[], f
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``tools/benchmark.py seg``."""
-    parser.add_argument("--arch", default="base", help="tiny, small, base or large")
     parser.add_argument("--size", type=int, default=512, help="side of the pictures, of 16")
     parser.add_argument("--batch", type=int, default=2, help="pictures in a step, at least 2")
-    parser.add_argument("--rounds", type=int, default=3, help="measurements of each variant")
+    add_common_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -145,7 +148,4 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         ValueError: the losses of the first step differ.
     """
-    processor_clock()
-    print(f"{describe_machine()}\n{args.rounds} rounds, median [least-greatest]")
-    size = (args.arch, args.size, args.batch)
-    print_steps(build_step, VARIANTS, size, args.rounds, f"UperNet, {args.arch}")
+    print_steps(build_step, VARIANTS, args, f"UperNet, {args.arch}")

@@ -32,8 +32,8 @@ def find_benchmarks() -> dict[str, str]:
     return found
 
 
-def main() -> None:
-    """Hand over to the sub-command's module."""
+def main() -> int | None:
+    """Hand over to the sub-command's module, which may give an exit code."""
     found = find_benchmarks()
     sys.path.insert(0, str(ROOT))
     parser = argparse.ArgumentParser(description=__doc__)
@@ -47,6 +47,11 @@ def main() -> None:
             command.description = module.__doc__
             command.formatter_class = argparse.RawDescriptionHelpFormatter
             module.add_arguments(command)
+            command.add_argument("--json", metavar="FILE", help="keep the tables there too")
     args = parser.parse_args()
     assert module is not None, "argparse accepts the names found only"
-    module.run(args)
+    try:
+        return module.run(args)
+    finally:  # also those of a run that was stopped
+        if args.json:
+            import_module(f"{FOLDER.name}.measure").write_tables(args.json)

@@ -1,13 +1,21 @@
 """What the benchmarks share, on made-up clocks and known amounts of memory. No timings."""
 
 import importlib
+import json
 import time
 
 import pytest
 import torch
 
 from benchmarks import measure
-from benchmarks.measure import Spread, interleaved_seconds, peak_memory, print_table, speed_up
+from benchmarks.measure import (
+    Spread,
+    interleaved_seconds,
+    peak_memories,
+    peak_memory,
+    print_table,
+    speed_up,
+)
 
 
 def test_spread_is_median_and_range():
@@ -43,6 +51,10 @@ def allocate(before, during):
 
 def fail():
     raise ValueError("not to be prepared")
+
+def too_large():
+    import torch
+    raise torch.OutOfMemoryError("CUDA out of memory")
 """
 
 
@@ -64,14 +76,37 @@ def test_a_child_that_fails_is_an_error(measured, capfd):
     assert "not to be prepared" in capfd.readouterr().err
 
 
-def test_every_row_is_printed_as_it_comes(capsys):
+def test_a_call_that_does_not_fit_the_gpu(measured):
+    with pytest.raises(torch.OutOfMemoryError, match="too_large.* does not fit the GPU"):
+        peak_memory(measured.too_large)
+
+
+def test_variants_that_do_not_fit_the_gpu_are_named(monkeypatch):
+    def peak(build, name):
+        if name in too_large:
+            raise torch.OutOfMemoryError
+        return 1.0
+
+    monkeypatch.setattr(measure, "peak_memory", peak)
+    too_large = ["b"]
+    assert peak_memories(None, ["a", "b", "c"]) == ({"a": 1.0, "c": 1.0}, ["b"])
+    too_large = ["a", "b"]
+    with pytest.raises(torch.OutOfMemoryError, match="none of a, b fits the GPU"):
+        peak_memories(None, ["a", "b"])
+
+
+def test_every_row_is_printed_as_it_comes_and_kept(capsys, tmp_path):
     def rows():
         yield 1, 2.5
-        assert capsys.readouterr().out == "| a | b |\n| --- | --- |\n| 1 | 2.5 |\n"
-        yield "x", "y"
+        assert capsys.readouterr().out == "\nT\n\n| a | b |\n| --- | --- |\n| 1 | 2.50 |\n"
+        yield "x", Spread(1.0, 0.5, 2.0)
 
-    print_table(["a", "b"], rows())
-    assert capsys.readouterr().out == "| x | y |\n"
+    print_table(["a", "b"], rows(), "T")
+    assert capsys.readouterr().out == "| x | 1.00 [0.500-2.00] |\n"
+    measure.write_tables(tmp_path / "tables.json")
+    kept = json.loads((tmp_path / "tables.json").read_text())["tables"][-1]
+    spread = dict(median=1.0, low=0.5, high=2.0)
+    assert kept == dict(title="T", header=["a", "b"], rows=[[1, 2.5], ["x", spread]])
 
 
 def test_a_long_measurement_is_told_as_it_comes(capsys):
