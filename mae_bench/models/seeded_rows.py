@@ -34,7 +34,9 @@ class SeededRows:
     """
 
     def __init__(self, seeds: Sequence[int], device: torch.device | str = "cpu") -> None:
-        self.seeds = torch.tensor(seeds, dtype=torch.int64, device=device).unsqueeze(1)
+        # Not with device=: the host would wait until the GPU has done all it was given before.
+        numbers = torch.tensor(seeds, dtype=torch.int64)
+        self.seeds = numbers.to(device, non_blocking=True).unsqueeze(1)
         self.drawn = 0
 
     def bits(self, columns: int) -> Tensor:

@@ -1,11 +1,13 @@
-"""Steps of two processes, wrapped as the runner does, against one process with both halves.
+"""Steps of several processes, as the runner has them, against one process with all their batches.
 
-    data_parallel_steps.py FOLDER
+    data_parallel_steps.py FOLDER [ddp|fsdp DEVICE]
 
-with the variables of torchrun. Process 0 writes what went wrong to FOLDER/failures.json.
+with the variables of torchrun. Process 0 writes what went wrong to FOLDER/failures.json. Without a
+wrapper every switch of the backbone by DDP on CPUs, else one model of each task.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from mmpretrain.structures import DataSample
 from mmseg.structures import SegDataSample
 
 from mae_bench.config.load import load_config
+from mae_bench.training.sharding import is_sharded, shard_model
 
 STEPS, IMAGES = 2, 2
 PRETRAIN, FINETUNE = "pretrain/mae_vit_mini_miniworld", "cls/vit_mini_finetune_miniworld"
@@ -45,6 +48,14 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     (SEGMENT, dict(rel_pos_bias="shared", layer_scale_init=1.0)),
 ]
 
+TASKS = [
+    (PRETRAIN, {}),
+    (LINEAR, {}),
+    (FINETUNE, dict(drop_path_rate=0.5, with_cp=True)),
+    (DETECT, {}),
+    (SEGMENT, {}),
+]
+
 
 def batch_of(cfg: Config, model: BaseModel, step: int, rank: int) -> dict[str, Any]:
     """A process's images with annotations, the same whenever they are asked for."""
@@ -67,44 +78,56 @@ def batch_of(cfg: Config, model: BaseModel, step: int, rank: int) -> dict[str, A
     return dict(inputs=inputs, data_samples=samples)
 
 
-def make(cfg: Config) -> tuple[BaseModel, OptimWrapper]:
+def make(cfg: Config, device: str) -> BaseModel:
     torch.manual_seed(0)
     model = MODELS.build(cfg.model)
     model.init_weights()
+    return model.to(device).train()
+
+
+def optimizer_of(model: BaseModel) -> OptimWrapper:
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return model.train(), OptimWrapper(torch.optim.SGD(trained, lr=0.01))
+    return OptimWrapper(torch.optim.SGD(trained, lr=0.01))
 
 
-def one_process(cfg: Config) -> dict[str, torch.Tensor]:
-    """Weights after steps whose gradients are the means of those of both halves."""
-    model, optimizer = make(cfg)
+def one_process(cfg: Config, device: str) -> dict[str, torch.Tensor]:
+    """Weights after steps whose gradients are the means of those of all processes."""
+    model, processes = make(cfg, device), dist.get_world_size()
+    optimizer = optimizer_of(model)
     for step in range(STEPS):
-        for rank in range(2):
+        for rank in range(processes):
             data = model.data_preprocessor(batch_of(cfg, model, step, rank), True)
             losses = model(**data, mode="loss")
-            (model.parse_losses(losses)[0] / 2).backward()
+            (model.parse_losses(losses)[0] / processes).backward()
         optimizer.step()
         optimizer.zero_grad()
     return {name: parameter.detach() for name, parameter in model.named_parameters()}
 
 
-def two_processes(cfg: Config, rank: int) -> dict[str, torch.Tensor]:
-    """Weights of this process after the same steps, each with its half."""
-    model, optimizer = make(cfg)
-    wrapped = MMDistributedDataParallel(
-        model, device_ids=None, broadcast_buffers=False, find_unused_parameters=False
-    )
+def several_processes(cfg: Config, device: str, wrapper: str) -> dict[str, torch.Tensor]:
+    """Weights of this process after the same steps, each with its part."""
+    model = make(cfg, device)
+    if wrapper == "fsdp":
+        wrapped: Any = shard_model(model)
+    else:
+        wrapped = MMDistributedDataParallel(
+            model, device_ids=None, broadcast_buffers=False, find_unused_parameters=False
+        )
+    optimizer = optimizer_of(model)
     for step in range(STEPS):
-        wrapped.train_step(batch_of(cfg, model, step, rank), optimizer)
-    return {name: parameter.detach() for name, parameter in model.named_parameters()}
+        wrapped.train_step(batch_of(cfg, model, step, dist.get_rank()), optimizer)
+    return {
+        name: parameter.full_tensor() if is_sharded(parameter) else parameter.detach()
+        for name, parameter in model.named_parameters()
+    }
 
 
-def failures(name: str, changes: dict[str, Any], rank: int) -> list[str]:
+def failures(name: str, changes: dict[str, Any], wrapper: str, device: str) -> list[str]:
     cfg = load_config(f"configs/{name}.py")
     cfg.model.backbone.update(changes)
     init_default_scope(cfg.default_scope)
-    found, expected = two_processes(cfg, rank), one_process(cfg)
-    start = dict(make(cfg)[0].named_parameters())
+    found, expected = several_processes(cfg, device, wrapper), one_process(cfg, device)
+    start = dict(make(cfg, device).named_parameters())
     moved = sum(not torch.equal(found[key], start[key].detach()) for key in found)
     wrong = [] if moved else ["nothing was trained"]
     for key, value in expected.items():
@@ -114,23 +137,26 @@ def failures(name: str, changes: dict[str, Any], rank: int) -> list[str]:
     return wrong
 
 
-def main(folder: str) -> None:
-    dist.init_process_group("gloo")
-    rank = dist.get_rank()
+def main(folder: str, wrapper: str = "", device: str = "cpu") -> None:
+    if device == "cuda":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        torch.backends.cudnn.allow_tf32 = False
+    dist.init_process_group("nccl" if device == "cuda" else "gloo")
     found = {}
-    for name, changes in CASES:
+    for name, changes in TASKS if wrapper else CASES:
         case = f"{name} {changes}"
         try:
-            wrong: Any = failures(name, dict(changes), rank)
+            wrong: Any = failures(name, dict(changes), wrapper, device)
         except Exception as error:
             wrong = [f"{type(error).__name__}: {error}"]
-        gathered: list[Any] = [None, None]
+        gathered: list[Any] = [None] * dist.get_world_size()
         dist.all_gather_object(gathered, wrong)
         if any(gathered):
             found[case] = gathered
-    if rank == 0:
+    if dist.get_rank() == 0:
         Path(folder, "failures.json").write_text(json.dumps(found, indent=1))
+    dist.destroy_process_group()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
