@@ -24,7 +24,8 @@ VISION ?= $(call installed,torchvision)
 FAST_TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
 
 .DEFAULT_GOAL := help
-.PHONY: help env demo mini data pages docs test test-slow faults test-torch test-python lint clean
+.PHONY: help env demo mini data pages docs test test-slow faults test-gpu test-torch test-python lint \
+	clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -74,6 +75,10 @@ test-slow: env ## the tests that take minutes
 
 faults: env ## break what can break: kills, full disks, flipped bits, two hosts, long runs (minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m faults
+
+# A machine without a GPU is told so, and has tested nothing: exit code 2.
+test-gpu: env ## on a machine with a GPU: what only it can tell, and all times; see docs/gpu.md
+	$(BIN)/python tools/benchmark.py gpu
 
 # For example: make test-torch TORCH=2.11.0 VISION=0.26.0
 test-torch: ## the fast tests on another torch: TORCH=2.11.0 VISION=0.26.0
