@@ -172,4 +172,10 @@ def within(budget: float, state: State) -> dict[str, str]:
 
 def command_of(job: Job) -> str:
     """The command of a job as a person types it."""
-    return shlex.join(["python", *job.command])
+    return " ".join(map(_quoted, ["python", *job.command]))
+
+
+def _quoted(word: str) -> str:
+    """A word for a shell; double quotes around single ones, which shlex would cut in pieces."""
+    plain = "'" in word and not set('"$`\\!') & set(word)
+    return f'"{word}"' if plain else shlex.quote(word)

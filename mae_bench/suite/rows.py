@@ -77,7 +77,10 @@ def with_checkpoints(suite: Suite, checkpoints: Mapping[str, str]) -> Suite:
             for table, data in zip(suite.tables, suite.data, strict=True)
         ]
         if all(new is None for new in changed):
-            raise ValueError(f"--checkpoint {name}={file}: fits no model of {suite.file}")
+            raise ValueError(
+                f"--checkpoint {name}={file}: fits no model of {suite.file}, which are of other "
+                "sizes or patches"
+            )
         suite = suite.with_tables(
             [old if new is None else new for new, old in zip(changed, suite.data, strict=True)]
         )

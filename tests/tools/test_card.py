@@ -1,5 +1,6 @@
 """The card of a checkpoint through the command, on a small MiniWorld."""
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,10 @@ def test_a_file_that_says_nothing_of_its_input(run_tool, of_mae):
         "reconstructions",
     ]
     assert "mae.pth: holds no decoder" in left_out[-1]
+    words = shlex.split(left_out[0].partition("spent: ")[2])
+    assert words[:4] == ["python", "-m", "mae_bench", "test"]
+    assert any(word.startswith("test_cfg.measures=[{'type': 'mae_bench.KNN'}") for word in words)
+    assert " \"test_cfg.measures=[{'type'" in left_out[0]
     page = Path(ended.stdout.splitlines()[-1]).read_text()
     assert "Features of n01440764/b.JPEG" in page and "no ViT" not in page
     given = ([1.0, 2.0, 3.0], [4.0, 5.0, 6.0])
