@@ -95,6 +95,19 @@ def test_archives_of_imagenet_and_no_data_at_all(run_tool, of_mae):
     assert ">Full tables<" in Path(ended.stdout.splitlines()[-1]).read_text()
 
 
+@pytest.mark.slow
+def test_class_folders_of_ones_own_fail_with_the_reason_on_the_page(run_tool, of_mae):
+    for split, name in (("train", "a.JPEG"), ("val", "b.JPEG")):
+        picture(Path("own/imagenet", split, "cat", name))
+    ended = run_tool("card.py", f"mine={of_mae}", "--data", "own")
+    assert ended.code == 1
+    reason = "error: own/imagenet/train: 1 class folders, metainfo.classes has 1000 names"
+    assert reason in ended.stderr
+    page = Path(ended.stdout.splitlines()[-1]).read_text()
+    assert f"exit code 2: {reason}" in page
+    assert "Once what failed is mended:" in page and "--retry-failed" in page
+
+
 def test_mistakes(run_tool, workplace):
     for arguments, message in (
         (["nothing.pth"], "nothing.pth"),
