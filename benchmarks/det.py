@@ -31,6 +31,7 @@ from .measure import (
     count_gflops,
     describe_machine,
     interleaved_seconds,
+    loss_tolerance,
     peak_memories,
     print_table,
     processor_clock,
@@ -42,7 +43,6 @@ CONFIG = Path("configs/det/mask_rcnn_vit_base_coco.py")
 VARIANTS = ("fused", "fused, checkpointed", "written out")
 # In bfloat16 another rounding of the scores is another choice of regions.
 LOSS_TOLERANCE = {"float32": 1e-4, "bfloat16": 5e-2}
-GPU_LOSS_TOLERANCE = 1e-3  # in float32: there convolutions are in TF32, as PyTorch has them
 
 
 def attend_written_out(
@@ -168,10 +168,7 @@ def print_steps(
         steps = {name: build(name, *size) for name in peaks}
         losses = {name: step() for name, step in steps.items()}
         spread = max(losses.values()) - min(losses.values())
-        tolerance = LOSS_TOLERANCE[dtype]
-        if torch.cuda.is_available():
-            tolerance = max(tolerance, GPU_LOSS_TOLERANCE)
-        if not spread <= tolerance * max(losses.values()):
+        if not spread <= loss_tolerance(LOSS_TOLERANCE[dtype]) * max(losses.values()):
             raise ValueError(f"the variants do not compute the same: losses {losses}")
         gflops = count_gflops(next(iter(steps.values())))
         # The first step was the warm-up.

@@ -21,6 +21,7 @@ MIB = 2**20
 TOLD_FROM = 1.0  # seconds from which on a measurement is told as it comes
 BUSY_FROM = 0.2  # cores that other programs use, from which on a machine is busy
 OUT_OF_MEMORY = "out of memory"
+GPU_LOSS_TOLERANCE = 1e-3  # relative
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 tables: list[dict[str, Any]] = []  # all that were printed, for :func:`write_tables`
@@ -77,6 +78,15 @@ def interleaved_seconds(
             if i >= warm_up:
                 seconds[name].append(took)
     return seconds
+
+
+def loss_tolerance(on_a_cpu: float) -> float:
+    """Relative difference of losses that are equal, from that on a CPU.
+
+    PyTorch has convolutions in TF32 on a GPU, with 10 bits, and products in float32: a patch
+    embedding then depends on which of the two it is.
+    """
+    return max(on_a_cpu, GPU_LOSS_TOLERANCE) if torch.cuda.is_available() else on_a_cpu
 
 
 def processor_clock() -> Callable[[], float]:

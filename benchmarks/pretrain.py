@@ -35,6 +35,7 @@ from .measure import (
     count_gflops,
     describe_machine,
     interleaved_seconds,
+    loss_tolerance,
     matrix_product_gflops,
     peak_memories,
     peak_memory,
@@ -243,7 +244,7 @@ def compare_peers(args: argparse.Namespace, dtype: str) -> None:
     losses = {name: step() for name, step in steps.items()}
     first = next(iter(losses))
     for loss in losses.values():
-        if not abs(loss / losses[first] - 1) <= LOSS_TOLERANCE[dtype]:
+        if not abs(loss / losses[first] - 1) <= loss_tolerance(LOSS_TOLERANCE[dtype]):
             raise ValueError(f"the losses differ, so this compares different things: {losses}")
     gflops = {name: count_gflops(step) for name, step in steps.items()}
     clock = clock_for(args)

@@ -142,3 +142,9 @@ def test_a_busy_machine_is_warned_of(used, warned, monkeypatch):
     computed = iter([100.0, 100.0 + 0.5 * used])  # seconds of all programs, half a second apart
     monkeypatch.setattr(measure, "_processor_seconds", lambda: next(computed))
     assert ("other programs use 1.7 of" in measure.describe_machine()) == warned
+
+
+def test_losses_on_a_gpu_differ_by_tf32(monkeypatch):
+    for gpu, expected in ((False, [1e-5, 1e-2]), (True, [1e-3, 1e-2])):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda gpu=gpu: gpu)
+        assert [measure.loss_tolerance(x) for x in (1e-5, 1e-2)] == expected
