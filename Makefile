@@ -21,7 +21,8 @@ TORCH ?= $(call installed,torch)
 VISION ?= $(call installed,torchvision)
 
 # One thread per test process: two processes of many threads each are slower than two of one.
-FAST_TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
+# A process that is done takes waiting tests of the other: some take a hundred times as long as others.
+FAST_TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 .DEFAULT_GOAL := help
 .PHONY: help env demo mini data pages docs test test-slow faults test-gpu test-torch test-python lint \

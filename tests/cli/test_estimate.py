@@ -17,6 +17,7 @@ def said(monkeypatch, capsys, *command: str) -> dict[str, str]:
     return dict(re.split(r"  +", line, maxsplit=1) for line in lines if "  " in line)
 
 
+@pytest.mark.slow
 def test_an_estimate(monkeypatch, capsys):
     found = said(monkeypatch, capsys, CONFIG, "--gpus", "2", "--amp", "--gpu", "l40s-48g")
     assert found["parameters"] == "0.5 M with buffers"

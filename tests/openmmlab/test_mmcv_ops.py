@@ -143,6 +143,7 @@ def test_missing_operators_say_what_they_need():
     assert "without compiled operators" in mmcv_ops.compiled_load_error()
 
 
+@pytest.mark.slow
 def test_programs_that_import_mae_bench_first_and_their_workers(tmp_path):
     done = run_python(
         """

@@ -690,6 +690,7 @@ def test_images_that_are_trained_on_and_evaluated_are_named(commands, tmp_path):
     commands("det", tmp_path / "own").accepted(remark)
 
 
+@pytest.mark.slow
 def test_stored_pixels_when_said(commands, tmp_path):
     made = CocoFolder(tmp_path / "own")
     stored_annotations(made)

@@ -400,6 +400,7 @@ def test_zero_as_void_is_shifted_as_mmsegmentation_does(tmp_path):
         LoadMask(reduce_zero_label=True)(dict(sample, reduce_zero_label=False, seg_fields=[]))
 
 
+@pytest.mark.slow
 def test_masks_of_predictions_are_as_those_of_training(commands, tmp_path):
     root = mask_folder(tmp_path / "own")
     relabel({0: 1, 1: 2, 2: 3, 3: 4})(root)

@@ -143,6 +143,7 @@ def test_two_nodes_that_are_requeued_go_on(two_nodes):
     assert read_scalars(folder).loss.points == pytest.approx(whole, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_one_machine_refuses_two_nodes(repository):
     runner = start(["--resources", "nodes=2"])
     _, errors = runner.communicate(timeout=300)

@@ -201,6 +201,7 @@ def test_timm_weights_start_a_task_and_are_reported(run_tool):
     assert set(report["dropped"]) == {"norm.weight", "norm.bias", "head.fc.weight"}
 
 
+@pytest.mark.slow
 def test_class_of_mmpretrain_from_classification_to_detection(run_tool):
     """What one task leaves, and a file of mmpretrain's own, start another."""
     train(run_tool, FINETUNE, "fine", HOST_CONVNEXT)

@@ -117,10 +117,10 @@ def imagenet(workplace) -> Path:
     "name",
     [
         "vit_base_finetune_in1k",
-        "vit_large_finetune_table9_in1k",
-        "vit_huge_448_finetune_in1k",
+        pytest.param("vit_large_finetune_table9_in1k", marks=pytest.mark.slow),
+        pytest.param("vit_huge_448_finetune_in1k", marks=pytest.mark.slow),
         "vit_base_linear_in1k",
-        "vit_large_linear_sgd_in1k",
+        pytest.param("vit_large_linear_sgd_in1k", marks=pytest.mark.slow),
     ],
 )
 def test_recipe_on_imagenet(name, imagenet):

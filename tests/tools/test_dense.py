@@ -219,6 +219,7 @@ def test_from_an_exported_mae_checkpoint(path, world):
     assert read_record("work/record.json").checkpoint["metadata"]["method"] == "mae"
 
 
+@pytest.mark.slow
 def test_mixed_precision_is_on(world):
     cfg = small(SEGMENTATION, "work")
     use_mixed_precision(cfg, "bfloat16")
@@ -259,7 +260,7 @@ def odd_pictures() -> None:
         Path(f"{name}.json").write_text(json.dumps(data))
 
 
-@pytest.mark.parametrize("annotations", ["odd", "only_empty"])
+@pytest.mark.parametrize("annotations", [pytest.param("odd", marks=pytest.mark.slow), "only_empty"])
 def test_pictures_without_objects_crowds_and_single_pixels(annotations, world):
     odd_pictures()
     cfg = small(DETECTION, "work")
@@ -294,6 +295,7 @@ def test_interrupted_test_leaves_no_record(run_tool, world, monkeypatch):
     assert Path("work/record.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_six_scales_mirrored_through_the_command(run_tool, world, monkeypatch):
     train(small(SEGMENTATION, "work"))
     cfg = small(MULTI_SCALE, "tested")

@@ -164,6 +164,7 @@ def test_whatever_changes_the_features_extracts_them_anew(measure, checkpoint, i
     assert extracts("touched")
 
 
+@pytest.mark.slow
 def test_interrupted_extraction_goes_on_and_leaves_the_same(
     measure, run_tool, images_seen, monkeypatch
 ):

@@ -126,7 +126,9 @@ def test_parts_whose_samples_are_tensors():
     assert (wrapper._inner_count, wrapper._max_counts, wrapper._remainder_counts) == (0, 3, 0)
 
 
-@pytest.mark.parametrize("sampler", [DefaultSampler, InfiniteSampler])
+@pytest.mark.parametrize(
+    "sampler", [DefaultSampler, pytest.param(InfiniteSampler, marks=pytest.mark.slow)]
+)
 def test_accumulation_in_a_loop_over_iterations_that_was_stopped(train, sampler, monkeypatch):
     # MMEngine waits for 2 s wherever the data begins anew
     monkeypatch.setattr("mmengine.runner.loops.time.sleep", lambda seconds: None)
@@ -221,6 +223,7 @@ HALF = 2  # steps: one epoch of the three
 STOP = {"train_cfg.max_epochs": 1}
 
 
+@pytest.mark.slow
 def test_two_processes_that_share_the_weights_are_one(train, train_two):
     """Fully sharded data parallel: the same losses, and files that say nothing of it."""
     whole, two = train("whole", BATCH, average=False), train_two(changes=DIFFERENT, **SHARDED)

@@ -33,6 +33,7 @@ def test_values_do_not_depend_on_the_block(block, queries, monkeypatch):
     torch.testing.assert_close(out, written_out(q, k, v, pairs))
 
 
+@pytest.mark.slow
 def test_gradients_by_finite_differences(monkeypatch):
     monkeypatch.setattr(blockwise, "BLOCK", 5)
     q, k, v, bias, by_row, by_column = inputs()
