@@ -15,6 +15,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,10 +113,11 @@ def make_card(
             failed = state.failed
         except ValueError as error:
             left_out["measures"] = str(error)
+        pictures = cache(partial(some_pictures, found))
         decoder = config or found.pretrain
         drawings: list[tuple[str, Callable[[], tuple[str, Sequence[Comparison]]]]] = [
-            ("Reconstructions", lambda: reconstructions(file, some_pictures(found), decoder)),
-            ("Features", lambda: features(file, some_pictures(found), found.recipe)),
+            ("Reconstructions", lambda: reconstructions(file, pictures(), decoder)),
+            ("Features", lambda: features(file, pictures(), found.recipe)),
         ]
         for title, draw in drawings:
             try:
@@ -213,7 +215,7 @@ def some_pictures(data: CardData) -> dict[str, Path]:
         found = list(find_images([data.pictures]).items())
     except FileNotFoundError:
         raise FileNotFoundError(
-            f"{data.pictures}: pictures are drawn of single files, and has none: unpack some there"
+            f"{data.pictures}: pictures are drawn of single files, and there are none: unpack some"
         ) from None
     return dict(found[:: -(-len(found) // PICTURES)])
 
