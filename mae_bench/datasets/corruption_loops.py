@@ -23,29 +23,49 @@ def add_zoomed(total: np.ndarray, part: np.ndarray, rows: int, columns: int) -> 
     step_y, step_x = (height - 1) / (rows - 1), (width - 1) / (columns - 1)
     at_x = np.arange(min(columns, total.shape[1])) * step_x
     at_x = at_x[at_x <= width - 1]  # beyond by a rounding error: outside, where SciPy has zero
-    lefts = at_x.astype(np.int64)
-    rights = at_x - lefts
-    upper, lower = np.empty((width + 1, channels)), np.empty((width + 1, channels))
+    count = len(at_x) * channels
+    left = np.empty(count, np.int64)
+    right, to_left, to_right = left.copy(), np.empty(count), np.empty(count)
+    for i in range(count):
+        at = at_x[i // channels]
+        first = int(at)
+        left[i] = first * channels + i % channels
+        right[i] = min(first + 1, width - 1) * channels + i % channels
+        to_right[i] = at - first
+        to_left[i] = 1 - to_right[i]
+    # The lines above and below at the pixels to the left and to the right of each column, so that
+    # the sums run over whole lines, which a processor does several at a time.
+    upper, lower, which = np.empty((2, count)), np.empty((2, count)), -2
     for y in range(min(rows, total.shape[0])):
         at_y = y * step_y
         if at_y > height - 1:
             continue
         y0 = int(at_y)
-        y1 = min(y0 + 1, height - 1)
         down = at_y - y0
-        for x in range(width):
-            for channel in range(channels):
-                upper[x, channel] = np.float64(part[y0, x, channel]) * (1 - down)
-                lower[x, channel] = np.float64(part[y1, x, channel]) * down
-        upper[width], lower[width] = upper[width - 1], lower[width - 1]
-        for x in range(len(lefts)):
-            left, right = lefts[x], rights[x]
-            for channel in range(channels):
-                value = upper[left, channel] * (1 - right)
-                value += upper[left + 1, channel] * right
-                value += lower[left, channel] * (1 - right)
-                value += lower[left + 1, channel] * right
-                total[y, x, channel] += total.dtype.type(value)
+        up = 1 - down
+        if y0 != which:
+            if y0 == which + 1:
+                upper, lower = lower, upper
+            else:
+                _spread(upper, part[y0], left, right)
+            _spread(lower, part[min(y0 + 1, height - 1)], left, right)
+            which = y0
+        line = total[y].reshape(-1)
+        (left0, right0), (left1, right1) = upper, lower
+        for i in range(count):
+            value = left0[i] * up * to_left[i]
+            value += right0[i] * up * to_right[i]
+            value += left1[i] * down * to_left[i]
+            value += right1[i] * down * to_right[i]
+            line[i] += total.dtype.type(value)
+
+
+@njit
+def _spread(found: np.ndarray, line: np.ndarray, left: np.ndarray, right: np.ndarray) -> None:
+    values = line.copy().reshape(-1)
+    for i in range(len(left)):
+        found[0, i] = values[left[i]]
+        found[1, i] = values[right[i]]
 
 
 @njit

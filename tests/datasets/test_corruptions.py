@@ -50,10 +50,11 @@ def test_what_is_made_faster_is_the_package_s_with_the_same_seed(image, corrupti
     noise = chance.integers(0, 256, (150, 204, 3), dtype=np.uint8)
     pictures = [image, np.ascontiguousarray(image[:150, 20:]), noise, noise // 85 * 85]
     pictures += [np.zeros((32, 45, 3), np.uint8), np.full((64, 33, 3), 255, np.uint8)]
+    pictures += [noise[:33, :35].copy()]  # an odd number of values
     for severity, (number, picture) in product(SEVERITIES, enumerate(pictures)):
         seed = zlib.crc32(f"{corruption}/{severity}/{number}".encode())
         np.random.seed(seed)
-        options = {"seed": seed} if corruption == "glass_blur" else {}
+        options = {"seed": seed} if corruption in ("glass_blur", "impulse_noise") else {}
         expected = imagecorruptions.corrupt(picture, severity, corruption, **options)
         found = corrupt(picture, corruption, severity, str(number), None)
         assert np.array_equal(found, expected), (severity, number)
