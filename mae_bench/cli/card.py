@@ -4,8 +4,9 @@ tools/card.py mine.safetensors
 tools/card.py MAE=work_dirs/demo/seed0/MAE/pretrain/checkpoint.safetensors --data data/miniworld
 
 Frozen measures run on the ImageNet or MiniWorld below --data, and robustness of the linear heads on
-the sets that are there. Each number is a record in the work dir; the same command goes on where it
-was stopped, and checkpoints measured there before stand beside the new one.
+the sets that are there; or on class folders of your own, --data/train and --data/val. Each number
+is a record in the work dir; the same command goes on where it was stopped, and checkpoints measured
+there before stand beside the new one.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from ..checkpoint.reader import Checkpoint
     from ..results.grid import Grid
     from ..results.html_report import Section
-    from ..suite.card_suite import CardData
+    from ..suite.card_data import CardData
     from ..suite.state import State
     from ..visualize.reconstruction import Comparison
 
@@ -76,12 +77,13 @@ def make_card(
 
     Raises:
         FileNotFoundError: no such checkpoint or data.
-        ValueError: a file that cannot be read, or a budget that is none.
+        ValueError: a file that cannot be read, a budget that is none, or class folders of one's own
+            that have changed since records in the work dir.
     """
     from ..checkpoint.reader import read_checkpoint
     from ..results.html_report import Page, Section, write_report
     from ..results.table import folder_name
-    from ..suite.card_suite import FULL, find_data
+    from ..suite.card_data import FULL, check_unchanged, find_data
     from ..suite.plan import command_words
     from ..text import printable
     from .inspect_checkpoint import about_file
@@ -93,25 +95,28 @@ def make_card(
     if not equals:  # files of many runs are called checkpoint.safetensors
         name = f"{Path(file).stem}-{read.sha256[:8]}"
     found = find_data(data)
-    kind = "none" if found is None else Path(found.suite).stem
+    kind = "none" if found is None else found.name
     folder = Path(work_dir or Path("work_dirs/card", kind))
     facts = {**about_file(file, read), "as a backbone": how_it_loads(file)}
 
+    unfinished = False
     left_out: dict[str, str] = {}
     sections: list[Section] = []
     failed: Mapping[str, str] = {}
     if found is None:
         left_out["measures"] = (
-            f"neither imagenet/train and imagenet/val nor MiniWorld below {data}; class folders of "
-            "your own are measured by tools/test.py (docs/frozen.md)"
+            f"neither imagenet/train and imagenet/val nor MiniWorld below {data}, and no class "
+            "folders in train and val there"
         )
         left_out["reconstructions, features"] = "no validation images"
     else:
+        check_unchanged(found, folder)
         try:
             state, out = measure(found, folder, name, file, read, seconds, retry_failed)
             left_out |= out
             failed = state.failed
-        except ValueError as error:
+            unfinished = bool(out or failed)
+        except (FileNotFoundError, ValueError) as error:
             left_out["measures"] = str(error)
         pictures = cache(partial(some_pictures, found))
         decoder = config or found.pretrain
@@ -130,7 +135,7 @@ def make_card(
         words = ["python", *command_words("tools/card.py"), f"{name}={file}", "--data", data]
         words += ["--work-dir", str(folder), "--budget", "2h", *["--retry-failed"] * bool(failed)]
         when = "Once what failed is mended:" if failed else "To go on, with more time:"
-        again = [(when, shlex.join(words))] if found else []
+        again = [(when, shlex.join(words))] if unfinished else []
         sections.insert(0, Section("Left out", facts=left_out, commands=again))
     page = Page(f"Card of {name}", [Section("In the file", facts=facts)], sections)
     folder.mkdir(parents=True, exist_ok=True)

@@ -117,6 +117,8 @@ class Task:
         config: recipe.
         overrides: of it, dotted key -> value.
         test: task whose model is tested; ``"start"``: the start's own checkpoint.
+        after: task of the same start that is done first; nothing of it is taken but what it keeps
+            for all runs, such as features.
         grid, select: search over values (dotted key -> list); best by this metric.
         search: in place of a grid.
         minutes: rough cost on one core.
@@ -127,6 +129,7 @@ class Task:
     config: str
     overrides: Mapping[str, Any] = field(default_factory=dict)
     test: str | None = None
+    after: str | None = None
     grid: Mapping[str, list[Any]] = field(default_factory=dict)
     select: str | None = None
     search: Search | None = None

@@ -321,6 +321,12 @@ class _Reader:
                 f"tasks.{name}.test",
                 f"names no task that leaves a model: {task.test!r}",
             )
+            first = self.tasks.get(task.after) if task.after else None
+            self.check(
+                task.after is None or (first is not None and first.after is None),
+                f"tasks.{name}.after",
+                f"names no task that comes after none itself: {task.after!r}",
+            )
         columns = self.named(data["columns"], "columns")
         rows = self.named(data["rows"], "rows")
         cells = self.cells(data, rows, columns)
@@ -386,7 +392,8 @@ class _Reader:
     def task(self, label: str, data: Any, key: str) -> Task:
         self.check(isinstance(label, str) and folder_name(label) == label, key, _FOLDER)
         self.check(label != PRETRAIN, key, "is the name of pre-trainings; choose another")
-        optional = {"test", "overrides", "grid", "search", "select", "minutes", "resources"}
+        optional = {"test", "after", "overrides", "minutes", "resources"}
+        optional |= {"grid", "search", "select"}
         self.keys(data, key, {"config"}, optional)
         self.check(
             "test" not in data or "resources" not in data,

@@ -1,9 +1,9 @@
 """The suite of a card: a table of frozen measures with a row for each checkpoint so far."""
 
 import copy
+import re
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,78 +12,16 @@ from ..checkpoint.names import visible_architecture, visible_options
 from ..checkpoint.reader import Checkpoint
 from ..config.load import load_config
 from ..config.locate import find_config
-from ..datasets.archives import find_archives
 from ..results.table import RANDOM, folder_name
 from ..results.table_file import Suite, load_suite, read_suite
 from ..run_folder import SUITE_NAME
+from .card_data import CardData, fit_to_own, overrides_of
 from .cost import costs
 from .job import Job
 from .rows import measuring
 from .state import State
 
-FULL = "configs/suite/full.yaml"
-MINIWORLD_FILE = "dataset.json"  # which MiniWorld describes itself with
-
-
-@dataclass(frozen=True)
-class CardData:
-    """What a card measures on.
-
-    Args:
-        suite: file with the table of what is measured.
-        recipe: config of its features.
-        full: file with the tables that a decision may follow.
-        root: where the data sets are.
-        usual: where the recipes look for them.
-        sizes: of a ViT that the table has recipes of, with their patch size.
-        pretrain: config of the autoencoders that are trained on it; None: the paper's decoder.
-    """
-
-    suite: str
-    recipe: str
-    full: str
-    root: Path
-    usual: Path
-    sizes: Mapping[str, int] = field(default_factory=dict)
-    pretrain: str | None = None
-
-    @property
-    def pictures(self) -> Path:
-        """Validation images."""
-        return self.root / "imagenet/val"
-
-
-def find_data(root: str | Path) -> CardData | None:
-    """ImageNet below a folder, or MiniWorld in it or below it; None where neither is there.
-
-    Raises:
-        FileNotFoundError: no such folder.
-    """
-    root = Path(root)
-    if not root.is_dir():
-        raise FileNotFoundError(f"--data {root}: no such folder")
-    images = root / "imagenet/val"
-    there = images.is_dir() or find_archives(images)
-    if not (root / MINIWORLD_FILE).is_file() and there:
-        return CardData(
-            suite="configs/suite/frozen.yaml",
-            recipe="configs/cls/vit_base_frozen_in1k.py",
-            full=FULL,
-            root=root,
-            usual=Path("data"),
-            sizes={"base": 16, "large": 16, "huge": 14},
-        )
-    for place in (root, root / "miniworld"):
-        if (place / MINIWORLD_FILE).is_file():
-            return CardData(
-                suite="configs/suite/frozen_miniworld.yaml",
-                recipe="configs/cls/vit_mini_frozen_miniworld.py",
-                full="configs/suite/full_miniworld.yaml",
-                root=place,
-                usual=Path("data/miniworld"),
-                pretrain="configs/pretrain/mae_vit_mini_miniworld.py",
-            )
-    return None
+MEASURES = "test_cfg.measures"
 
 
 def row_of(checkpoint: Checkpoint, file: str, data: CardData) -> dict[str, Any]:
@@ -123,7 +61,9 @@ def card_suite(data: CardData, work_dir: Path, name: str, row: Mapping[str, Any]
     """The table of the data with the rows that the work dir has already, and a new one.
 
     Raises:
-        ValueError: the name of random weights, or a damaged file in the work dir.
+        ValueError: the name of random weights, a damaged file in the work dir, or too few
+            images in class folders of one's own.
+        FileNotFoundError: class folders of one's own without images.
     """
     base = load_suite(find_config(data.suite))
     described = copy.deepcopy(dict(base.data[0]))
@@ -133,15 +73,25 @@ def card_suite(data: CardData, work_dir: Path, name: str, row: Mapping[str, Any]
     if before.is_file():
         described["rows"] = {**read_suite(before).data[0]["rows"], **described["rows"]}
     described["rows"][name] = dict(row)
-    if data.root != data.usual:
-        for task in described["tasks"].values():
-            frozen = task.get("test") == "start"
-            own = task.setdefault("overrides", {}) or {}
-            keys = ["test_dataloader.dataset.data_root"]
-            keys += ["train_dataloader.dataset.data_root"] if frozen else []
-            root = str(data.root / "imagenet" if frozen else data.root)
-            task["overrides"] = {**own, **dict.fromkeys(keys, root)}
+    for task in described["tasks"].values():
+        if MEASURES in (task.get("overrides") or {}) or data.usual is not None:
+            own = overrides_of(data, task.get("test"))
+            task["overrides"] = {**(task.get("overrides") or {}), **own}
+    if data.usual is None:
+        _fit_to_own(described, data)
     return base.with_tables([described])
+
+
+def _fit_to_own(described: dict[str, Any], data: CardData) -> None:
+    """Leave to the table of class folders what so many images can be measured by."""
+    counts = data.class_counts
+    for task in described["tasks"].values():
+        if measures := (task.get("overrides") or {}).get(MEASURES):
+            task["overrides"][MEASURES] = [fit_to_own(measure, counts) for measure in measures]
+    for title, column in list(described["columns"].items()):
+        images = re.search(r"top1_n(\d+)$", column["metric"])
+        if images and int(images[1]) > min(counts.values()):
+            del described["columns"][title]
 
 
 def measured_here(suite: Suite, name: str) -> Suite:

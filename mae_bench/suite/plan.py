@@ -194,8 +194,16 @@ class _Planner:
             cost = (task.minutes, task.resources)
             run = _Run(place, place.cell.start or "", label, task.config, options, *cost)
             test = task.test is not None
-            found.append(self.describe(run, needs, checkpoint, test, besides))
+            job = self.describe(run, needs, checkpoint, test, besides)
+            found.append(replace(job, needs=(*job.needs, *self.before(place, task))))
         return found
+
+    def before(self, place: "_Place", task: Task) -> tuple[str, ...]:
+        """The job that a task comes after, if it comes after one."""
+        if task.after is None:
+            return ()
+        cell = replace(place.cell, task=task.after)  # with the cell's overrides, as where it tests
+        return (self.task_job(replace(place, cell=cell)).name,)
 
     def started_from(self, place: "_Place", task: Task) -> tuple[Job | None, Path | None]:
         """The job that makes the checkpoint a task starts from or tests, and the file."""

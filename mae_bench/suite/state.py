@@ -118,7 +118,7 @@ def current_state(jobs: Sequence[Job], slots: int, retry_failed: bool = False) -
         for need in job.needs:
             if need not in done:
                 raise ValueError(
-                    f"{job.folder}: is done, but {need} which it was made from is not; "
+                    f"{job.folder}: is done, but {need}, which comes before it, is not; "
                     "nothing was overwritten: choose another --work-dir, or remove this folder"
                 )
         done.add(job.name)

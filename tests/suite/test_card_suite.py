@@ -1,17 +1,27 @@
 """What a card measures: the row of a checkpoint, and how far a budget reaches."""
 
+import itertools
+from collections import Counter
 from dataclasses import replace
 
 import pytest
 import torch
 
 from mae_bench.checkpoint.reader import read_checkpoint
+from mae_bench.config.load import load_config
+from mae_bench.config.overrides import parse_options
+from mae_bench.datasets.identity import data_identity
+from mae_bench.datasets.image_folders import ImageFolders
 from mae_bench.models import VisionTransformer
+from mae_bench.results.record import write_record
 from mae_bench.results.table_file import write_suite
-from mae_bench.suite.card_suite import card_suite, find_data, measured_here, row_of, within
+from mae_bench.suite.card_data import check_unchanged, find_data, fit_to_own
+from mae_bench.suite.card_suite import card_suite, measured_here, row_of, within
 from mae_bench.suite.plan import plan_jobs
 from mae_bench.suite.state import State
 
+from ..evaluation.conftest import class_folders
+from ..results.conftest import RECORD
 from .test_rows import SUITES
 
 
@@ -68,11 +78,15 @@ def test_images_are_taken_from_the_given_folder(tmp_path, imagenet):
     work = tmp_path / "work"
     suite = card_suite(imagenet, work, "mine", row)
     jobs = {job.task: job for job in plan_jobs(measured_here(suite, "mine"), work).jobs}
-    assert jobs.keys() == {"frozen-base", "linear-robustness-base"}
+    later = {"few-images-base", "logistic-base"}
+    assert jobs.keys() == {"frozen-base", "linear-robustness-base", *later}
     root = imagenet.root
-    for split in ("train", "test"):
+    for split, task in itertools.product(("train", "test"), ("frozen-base", *later)):
         key = f"{split}_dataloader.dataset.data_root={root}/imagenet"
-        assert key in jobs["frozen-base"].command
+        assert key in jobs[task].command
+    # one extraction, and the measure that may never end is the last
+    assert {jobs[task].needs for task in later} == {("seed0/mine/frozen-base",)}
+    assert list(jobs)[-1] == "logistic-base"
     tested = jobs["linear-robustness-base"]
     assert f"test_dataloader.dataset.data_root={root}" in tested.command
     assert tested.needs == ("seed0/mine/frozen-base",)
@@ -106,3 +120,63 @@ def test_a_budget_leaves_out_what_does_not_fit_and_what_needs_it(tmp_path, miniw
         assert out[names["randomlinear-robustness"]] == f"needs {names['randomfrozen']}"
         assert [job.initialisation for job in state.jobs] == ["one", "one"]
     assert within(1e9, State(list(jobs), 1)) == {}
+
+
+def own_folders(root, train: int, val: int = 2):
+    for split, count in (("train", train), ("val", val)):
+        class_folders(root / split, ("cat", "dog"), count)
+    found = find_data(root)
+    assert found is not None
+    return found
+
+
+def test_class_folders_of_ones_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(SUITES.parents[1])
+    data = own_folders(tmp_path / "pets", 12)
+    assert data.name == "pets" and data.pictures == tmp_path / "pets/val"
+    assert data.class_counts == Counter(cat=12, dog=12)
+    row = {"start": {"checkpoint": "mine.pth"}, "vars": {"size": "large"}}
+    suite = card_suite(data, tmp_path / "work", "mine", row)
+    jobs = {job.task: job for job in plan_jobs(measured_here(suite, "mine"), tmp_path).jobs}
+    assert list(jobs) == ["frozen-large", "few-images-large", "logistic-large"]
+    for job in jobs.values():
+        for split in ("train", "test"):
+            assert f"{split}_dataloader.dataset.data_root={data.root}" in job.command
+            assert f"{split}_dataloader.dataset.metainfo.classes=['cat', 'dog']" in job.command
+        load_config(job.command[1], parse_options(dict(o.split("=", 1) for o in job.command[-7:])))
+    # nine images of a class are too few for ten
+    few = own_folders(tmp_path / "few", 9)
+    for one, columns in ((suite, 8), (card_suite(few, tmp_path / "work", "mine", row), 7)):
+        assert len(one.tables[0].columns) == columns
+
+
+def test_measures_fit_the_images_there_are():
+    def fit(kind: str, *counts: int) -> dict:
+        images = Counter({str(i): count for i, count in enumerate(counts)})
+        found = fit_to_own({"type": f"mae_bench.{kind}"}, images)
+        return {key: value for key, value in found.items() if key != "type"}
+
+    assert fit("KNN", 60, 60) == {"neighbours": [10, 20, 100]}
+    assert fit("LowShot", 60, 5) == {"counts": [1, 0.1]}
+    assert fit("Logistic", 60, 60) == {}
+    # 12,500 steps, with the tenth held out: 450 learned from have three batches of 128
+    assert fit("LinearHeads", 250, 250) == {"batch": 128, "epochs": 4167}
+    assert fit("LinearHeads", 5, 5) == {"batch": 9, "epochs": 12_500}
+    with pytest.raises(ValueError, match="9 training images, 4 of the smallest class: k-NN votes"):
+        fit("KNN", 5, 4)
+    with pytest.raises(ValueError, match="20 training images, 0 of the smallest class"):
+        fit("KNN", 20, 0)
+
+
+def test_class_folders_that_have_changed_are_refused(tmp_path):
+    data = own_folders(tmp_path / "pets", 12)
+    check_unchanged(data, tmp_path / "work")
+    train = ImageFolders(data_root=str(data.root), data_prefix="train")
+    measured = replace(RECORD, data={"frozen_train": data_identity(train)})
+    write_record(measured, tmp_path / "work/a/record.json")
+    check_unchanged(data, tmp_path / "work")
+    (tmp_path / "pets/train/cat/cat_0.JPEG").unlink()
+    changed = find_data(tmp_path / "pets")
+    message = r"is not what a was measured on \(frozen_train: 23 samples, and 24 then\); give"
+    with pytest.raises(ValueError, match=message):
+        check_unchanged(changed, tmp_path / "work")

@@ -64,6 +64,24 @@ def test_jobs_are_the_product_with_their_needs_and_commands(workplace):
     )
 
 
+def test_a_task_after_another_takes_nothing_of_it(workplace):
+    tasks = workplace.suite["tasks"]
+    alone = {job.name: job for job in planned(workplace)}
+    tasks["linear"]["after"] = "finetune"
+    jobs = {job.name: job for job in planned(workplace)}
+    assert jobs["seed0/random/linear"].needs == ("seed0/random/finetune",)
+    assert jobs["seed0/MAE/linear"].needs == ("seed0/MAE/pretrain", "seed0/MAE/finetune")
+    for name, job in jobs.items():
+        assert (job.command, job.signature) == (alone[name].command, alone[name].signature)
+    del workplace.suite["columns"]["f"], workplace.suite["columns"]["r"]
+    assert "seed0/MAE/finetune" in {job.name for job in planned(workplace)}
+    for wrong in ("linear", "robustness", "nothing"):
+        tasks["robustness"]["after"] = "finetune"
+        tasks["linear"]["after"] = wrong
+        with pytest.raises(ValueError, match=f"'tasks.linear.after' names no task .*'{wrong}'"):
+            planned(workplace)
+
+
 def test_signature_follows_config_values_seed_and_what_came_before(workplace):
     def signatures():
         return {j.name: j.signature for j in planned(workplace)}

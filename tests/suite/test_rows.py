@@ -108,6 +108,8 @@ def test_one_checkpoint_through_all_tasks(tmp_path, monkeypatch):
     assert {name.rpartition("/")[2].partition(",")[0] for name in jobs} == {
         *(
             "frozen-base",
+            "few-images-base",
+            "logistic-base",
             "linear-robustness-base",
             "attentive-base",
             "linear-base",

@@ -7,12 +7,14 @@ import pytest
 import torch
 from timm.models.vision_transformer import VisionTransformer
 
+from mae_bench.datasets.identity import data_identity
+from mae_bench.datasets.image_folders import ImageFolders
 from mae_bench.datasets.miniworld.world import MiniWorldSize, build
 from mae_bench.results.record import read_record
 from mae_bench.visualize.feature_model import load_feature_model
 
 from ..datasets.test_archives import pack
-from ..evaluation.conftest import picture
+from ..evaluation.conftest import class_folders, picture
 from .conftest import ROOT, SHRINK
 
 PRETRAIN = ROOT / "configs/pretrain/mae_vit_mini_miniworld.py"
@@ -66,7 +68,9 @@ def test_a_file_that_says_nothing_of_its_input(run_tool, of_mae):
     left_out = [line for line in ended.stdout.splitlines() if line.startswith("left out: ")]
     assert [line.split(": ")[1].rpartition("/")[2].partition(",")[0] for line in left_out] == [
         "frozen-base",
+        "few-images-base",
         "linear-robustness-base",
+        "logistic-base",
         "reconstructions",
     ]
     assert "mae.pth: holds no decoder" in left_out[-1]
@@ -87,7 +91,7 @@ def test_archives_of_imagenet_and_no_data_at_all(run_tool, of_mae):
     assert ended.code == 0, ended.stderr
     assert "left out: seed0/mine/frozen-base" in ended.stdout and "neither" not in ended.stdout
     assert "features: tar/imagenet/val: pictures are drawn of single files" in ended.stdout
-    Path("other/train/cat").mkdir(parents=True)
+    Path("other/train/cat").mkdir(parents=True)  # and no val
     ended = run_tool("card.py", f"mine={of_mae}", "--data", "other")
     assert ended.code == 0, ended.stderr
     assert "neither imagenet/train and imagenet/val nor MiniWorld below other" in ended.stdout
@@ -96,7 +100,34 @@ def test_archives_of_imagenet_and_no_data_at_all(run_tool, of_mae):
 
 
 @pytest.mark.slow
-def test_class_folders_of_ones_own_fail_with_the_reason_on_the_page(run_tool, of_mae):
+def test_class_folders_of_ones_own(run_tool, of_mae):
+    classes = ("cat", "dog", "ray 10", "ray 9")  # which sorted by numbers are in another order
+    class_folders(Path("own/train"), classes, per_class=4)
+    class_folders(Path("own/val"), classes)
+    ended = run_tool("card.py", f"mine={of_mae}", "--data", "own")
+    assert ended.code == 0, ended.stderr
+    page = Path(ended.stdout.splitlines()[-1]).read_text()
+    assert Path(ended.stdout.splitlines()[-1]) == Path("work_dirs/card/own/mine.html")
+    records = {r.task.partition("-")[0]: r for r in map(read_record, Path().rglob("record.json"))}
+    assert records.keys() == {"frozen", "few", "logistic"}
+    for task, metric in (
+        *(("frozen", "knn/mean/top1_k10"), ("frozen", "linear/class_token/top1")),
+        *(("few", "low_shot/mean/top1_n1"), ("logistic", "logistic/mean/top1")),
+    ):
+        assert f">{records[task].metrics[metric]:.1f}</a>" in page
+    of_frozen = records["frozen"].run_card["train_features"]
+    assert {record.run_card["train_features"] for record in records.values()} == {of_frozen}
+    train = ImageFolders(data_root="own", data_prefix="train")
+    assert records["frozen"].data["frozen_train"] == data_identity(train)
+    assert "To go on" not in page and "Features of cat/cat_0.JPEG" in page
+    Path("own/val/cat/cat_0.JPEG").unlink()
+    ended = run_tool("card.py", f"other={of_mae}", "--data", "own")
+    assert ended.code == 2 and "error: own: is not what seed0/mine/" in ended.stderr
+    assert "(test: 7 samples, and 8 then); give another --work-dir" in ended.stderr
+
+
+@pytest.mark.slow
+def test_class_folders_in_the_place_of_imagenet_fail_with_the_reason_on_the_page(run_tool, of_mae):
     for split, name in (("train", "a.JPEG"), ("val", "b.JPEG")):
         picture(Path("own/imagenet", split, "cat", name))
     ended = run_tool("card.py", f"mine={of_mae}", "--data", "own")

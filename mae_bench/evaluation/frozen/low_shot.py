@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor
 
 from ...registry import METRICS
@@ -124,7 +125,9 @@ class LowShot:
             for count in self.counts:
                 draws = [top1(draw_images(labels, count, seed)) for seed in range(self.draws)]
                 size = f"n{count}" if count >= 1 else f"{100 * count:g}pct"
-                metrics[f"low_shot/{name}/top1_{size}"] = statistics.mean(draws)
+                mean = statistics.mean(draws)
+                metrics[f"low_shot/{name}/top1_{size}"] = mean
+                print_log(f"few images, top1_{size} of {name}: {mean:.2f} %", "current")
                 metrics[f"low_shot/{name}/top1_{size}_std"] = statistics.stdev(draws)
             for kind, chosen in listed.items():
                 metrics[f"low_shot/{name}/top1_{kind}"] = top1(chosen)
