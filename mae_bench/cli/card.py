@@ -4,7 +4,7 @@ tools/card.py mine.safetensors
 tools/card.py MAE=work_dirs/demo/seed0/MAE/pretrain/checkpoint.safetensors --data data/miniworld
 
 Frozen measures run on the ImageNet or MiniWorld below --data, and robustness of the linear heads on
-the sets that are there; or on class folders of your own, --data/train and --data/val. Each number
+the sets that are there; or on images of your own, in the layouts of docs/own_data.md. Each number
 is a record in the work dir; the same command goes on where it was stopped, and checkpoints measured
 there before stand beside the new one.
 """
@@ -77,13 +77,13 @@ def make_card(
 
     Raises:
         FileNotFoundError: no such checkpoint or data.
-        ValueError: a file that cannot be read, a budget that is none, or class folders of one's own
+        ValueError: a file that cannot be read, a budget that is none, or images of one's own
             that have changed since records in the work dir.
     """
     from ..checkpoint.reader import read_checkpoint
     from ..results.html_report import Page, Section, write_report
     from ..results.table import folder_name
-    from ..suite.card_data import FULL, check_unchanged, find_data
+    from ..suite.card_data import FULL, NoDataError, check_unchanged, find_data
     from ..suite.plan import command_words
     from ..text import printable
     from .inspect_checkpoint import about_file
@@ -94,22 +94,21 @@ def make_card(
     read = read_checkpoint(file)
     if not equals:  # files of many runs are called checkpoint.safetensors
         name = f"{Path(file).stem}-{read.sha256[:8]}"
-    found = find_data(data)
+    found: CardData | None = None
+    left_out: dict[str, str] = {}
+    try:
+        found = find_data(data)
+    except NoDataError as error:
+        left_out["measures"] = str(error)
+        left_out["reconstructions, features"] = "no validation images"
     kind = "none" if found is None else found.name
     folder = Path(work_dir or Path("work_dirs/card", kind))
     facts = {**about_file(file, read), "as a backbone": how_it_loads(file)}
 
     unfinished = False
-    left_out: dict[str, str] = {}
     sections: list[Section] = []
     failed: Mapping[str, str] = {}
-    if found is None:
-        left_out["measures"] = (
-            f"neither imagenet/train and imagenet/val nor MiniWorld below {data}, and no class "
-            "folders in train and val there"
-        )
-        left_out["reconstructions, features"] = "no validation images"
-    else:
+    if found is not None:
         check_unchanged(found, folder)
         try:
             state, out = measure(found, folder, name, file, read, seconds, retry_failed)

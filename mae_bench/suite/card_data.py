@@ -1,19 +1,21 @@
-"""The data that a card measures on, and what of it is measured on class folders of one's own."""
+"""The data that a card measures on, and what of it is measured on images of one's own."""
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ..config.load import load_config
+from ..config.locate import find_config
 from ..datasets.archives import find_archives
+from ..datasets.own_data import find_own_data
 
 FULL = "configs/suite/full.yaml"
 MINIWORLD_FILE = "dataset.json"  # which MiniWorld describes itself with
-IN1K = "configs/cls/vit_base_frozen_in1k.py"
-SIZES = {"base": 16, "large": 16, "huge": 14}
+OWN_ROOT = "own_data.root"
 NEIGHBOURS = (10, 20, 100, 200)  # of DINO's evaluation code
 FEW = (1, 10, 0.1)  # images a class, and a share of them
 STEPS, BATCH = 12_500, 128  # of DINOv2's linear evaluation, whatever the data; on one GPU
@@ -29,8 +31,8 @@ class CardData:
         recipe: config of its features.
         full: file with the tables that a decision may follow.
         root: where the data sets are.
-        images: folder with ``train`` and ``val``, of classification.
-        usual: where the recipes look for the data sets; None: nowhere.
+        pictures: folder of which some are shown.
+        usual: where the recipes look for the data sets; None: images of one's own.
         sizes: of a ViT that the table has recipes of, with their patch size.
         pretrain: config of the autoencoders that are trained on it; None: the paper's decoder.
     """
@@ -39,8 +41,8 @@ class CardData:
     recipe: str
     full: str
     root: Path
-    images: Path
-    usual: Path | None
+    pictures: Path
+    usual: Path | None = None
     sizes: Mapping[str, int] = field(default_factory=dict)
     pretrain: str | None = None
 
@@ -49,32 +51,17 @@ class CardData:
         """Of the folder with all cards of these data."""
         return self.root.resolve().name if self.usual is None else Path(self.suite).stem
 
-    @property
-    def pictures(self) -> Path:
-        """Validation images."""
-        return self.images / "val"
-
     @cached_property
     def sets(self) -> dict[str, Any]:
-        """Data sets of class folders of one's own, by what records call them.
+        """Data sets of images of one's own, by what records call them.
 
         Raises:
-            FileNotFoundError: there are no images, or no class folders.
-            ValueError: it cannot be told which image is of which class.
+            FileNotFoundError, ValueError: as of ``find_own_data``.
         """
-        train = self._folders("train", None)
-        return {"frozen_train": train, "test": self._folders("val", train.metainfo["classes"])}
-
-    def _folders(self, split: str, classes: Sequence[str] | None) -> Any:
-        from ..datasets.image_folders import ImageFolders  # imports MMPretrain
-
-        listed = f"meta/{split}.txt"  # as for ImageNet
-        return ImageFolders(
-            data_root=str(self.images),
-            data_prefix=split,
-            ann_file=listed if (self.images / listed).is_file() else "",
-            metainfo=None if classes is None else {"classes": classes},
-        )
+        cfg = load_config(find_config(self.recipe), {OWN_ROOT: str(self.root)})
+        loaders = {"frozen_train": cfg.train_dataloader, "test": cfg.test_dataloader}
+        configs = {name: dict(loader.dataset, pipeline=[]) for name, loader in loaders.items()}
+        return {name: config.pop("type")(**config) for name, config in configs.items()}
 
     @property
     def class_counts(self) -> Counter[str]:
@@ -82,18 +69,32 @@ class CardData:
         return self.sets["frozen_train"].class_counts
 
 
-def find_data(root: str | Path) -> CardData | None:
-    """ImageNet below a folder, MiniWorld in it or below it, or else its own class folders.
+class NoDataError(ValueError):
+    """A folder has nothing that a card could measure on."""
+
+
+def find_data(root: str | Path) -> CardData:
+    """ImageNet below a folder, MiniWorld in it or below it, or else images of one's own in it.
 
     Raises:
         FileNotFoundError: no such folder.
+        NoDataError: none of these is there.
     """
     root = Path(root)
     if not root.is_dir():
         raise FileNotFoundError(f"--data {root}: no such folder")
-    if not (root / MINIWORLD_FILE).is_file() and _holds_images(root / "imagenet/val"):
-        images, usual = root / "imagenet", Path("data")
-        return CardData("configs/suite/frozen.yaml", IN1K, FULL, root, images, usual, SIZES)
+    images = root / "imagenet/val"
+    there = images.is_dir() or find_archives(images)
+    if not (root / MINIWORLD_FILE).is_file() and there:
+        return CardData(
+            suite="configs/suite/frozen.yaml",
+            recipe="configs/cls/vit_base_frozen_in1k.py",
+            full=FULL,
+            root=root,
+            pictures=images,
+            usual=Path("data"),
+            sizes={"base": 16, "large": 16, "huge": 14},
+        )
     for place in (root, root / "miniworld"):
         if (place / MINIWORLD_FILE).is_file():
             return CardData(
@@ -101,17 +102,35 @@ def find_data(root: str | Path) -> CardData | None:
                 recipe="configs/cls/vit_mini_frozen_miniworld.py",
                 full="configs/suite/full_miniworld.yaml",
                 root=place,
-                images=place / "imagenet",
+                pictures=place / "imagenet/val",
                 usual=Path("data/miniworld"),
                 pretrain="configs/pretrain/mae_vit_mini_miniworld.py",
             )
-    if _holds_images(root / "train") and _holds_images(root / "val"):
-        return CardData("configs/suite/frozen_own.yaml", IN1K, FULL, root, root, None, SIZES)
-    return None
+    return CardData(
+        suite="configs/suite/frozen_own.yaml",
+        recipe="configs/cls/vit_base_frozen_own.py",
+        full=FULL,
+        root=root,
+        pictures=_own_pictures(root),
+    )
 
 
-def _holds_images(folder: Path) -> bool:
-    return folder.is_dir() or bool(find_archives(folder))
+def _own_pictures(root: Path) -> Path:
+    """Folder with the validation images of one's own data.
+
+    Raises:
+        NoDataError: there are no training images with labels.
+    """
+    none = f"no imagenet/train and imagenet/val in {root}, no MiniWorld, and no images of your own"
+    try:
+        found = find_own_data("cls", root)
+    except (FileNotFoundError, ValueError) as error:
+        raise NoDataError(f"{none}: {error}") from None
+    train, val = (f"{split}_dataloader.dataset" for split in ("train", "val"))
+    # Without either, folders of data sets would be taken for classes.
+    if not (found[f"{train}.data_prefix"] or found.get(f"{train}.ann_file")):
+        raise NoDataError(f"{none} in train or in a list (docs/own_data.md)")
+    return root / found[f"{val}.data_prefix"]
 
 
 def overrides_of(data: CardData, test: str | None) -> dict[str, Any]:
@@ -121,15 +140,14 @@ def overrides_of(data: CardData, test: str | None) -> dict[str, Any]:
         data: what is measured on.
         test: what the task tests; ``"start"``: it measures frozen features.
     """
+    if data.usual is None:
+        return {OWN_ROOT: str(data.root)}
     if data.root == data.usual:
         return {}
-    keys = ["test_dataloader.dataset"]
-    keys += ["train_dataloader.dataset"] if test == "start" else []
-    root = str(data.images if test == "start" else data.root)
-    found: dict[str, Any] = {f"{key}.data_root": root for key in keys}
-    if data.usual is None:
-        found |= {f"{key}.metainfo.classes": list(data.class_counts) for key in keys}
-    return found
+    frozen = test == "start"
+    keys = ["test_dataloader.dataset.data_root"]
+    keys += ["train_dataloader.dataset.data_root"] if frozen else []
+    return dict.fromkeys(keys, str(data.root / "imagenet" if frozen else data.root))
 
 
 def fit_to_own(measure: Mapping[str, Any], counts: Counter[str]) -> dict[str, Any]:
@@ -162,7 +180,7 @@ def fit_to_own(measure: Mapping[str, Any], counts: Counter[str]) -> dict[str, An
 
 
 def check_unchanged(data: CardData, work_dir: Path) -> None:
-    """Compare class folders of one's own with those that records in the work dir are about.
+    """Compare images of one's own with those that records in the work dir are about.
 
     Raises:
         ValueError: they have changed.

@@ -62,8 +62,8 @@ def card_suite(data: CardData, work_dir: Path, name: str, row: Mapping[str, Any]
 
     Raises:
         ValueError: the name of random weights, a damaged file in the work dir, or too few
-            images in class folders of one's own.
-        FileNotFoundError: class folders of one's own without images.
+            images of one's own.
+        FileNotFoundError: as of ``find_own_data``.
     """
     base = load_suite(find_config(data.suite))
     described = copy.deepcopy(dict(base.data[0]))
@@ -74,20 +74,19 @@ def card_suite(data: CardData, work_dir: Path, name: str, row: Mapping[str, Any]
         described["rows"] = {**read_suite(before).data[0]["rows"], **described["rows"]}
     described["rows"][name] = dict(row)
     for task in described["tasks"].values():
-        if MEASURES in (task.get("overrides") or {}) or data.usual is not None:
-            own = overrides_of(data, task.get("test"))
-            task["overrides"] = {**(task.get("overrides") or {}), **own}
+        own = overrides_of(data, task.get("test"))
+        task["overrides"] = {**(task.get("overrides") or {}), **own}
     if data.usual is None:
         _fit_to_own(described, data)
     return base.with_tables([described])
 
 
 def _fit_to_own(described: dict[str, Any], data: CardData) -> None:
-    """Leave to the table of class folders what so many images can be measured by."""
+    """Leave to the table of own images what so many images can be measured by."""
     counts = data.class_counts
     for task in described["tasks"].values():
-        if measures := (task.get("overrides") or {}).get(MEASURES):
-            task["overrides"][MEASURES] = [fit_to_own(measure, counts) for measure in measures]
+        measures = task["overrides"][MEASURES]
+        task["overrides"][MEASURES] = [fit_to_own(measure, counts) for measure in measures]
     for title, column in list(described["columns"].items()):
         images = re.search(r"top1_n(\d+)$", column["metric"])
         if images and int(images[1]) > min(counts.values()):

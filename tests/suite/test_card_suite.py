@@ -8,14 +8,12 @@ import pytest
 import torch
 
 from mae_bench.checkpoint.reader import read_checkpoint
-from mae_bench.config.load import load_config
-from mae_bench.config.overrides import parse_options
 from mae_bench.datasets.identity import data_identity
 from mae_bench.datasets.image_folders import ImageFolders
 from mae_bench.models import VisionTransformer
 from mae_bench.results.record import write_record
 from mae_bench.results.table_file import write_suite
-from mae_bench.suite.card_data import check_unchanged, find_data, fit_to_own
+from mae_bench.suite.card_data import NoDataError, check_unchanged, find_data, fit_to_own
 from mae_bench.suite.card_suite import card_suite, measured_here, row_of, within
 from mae_bench.suite.plan import plan_jobs
 from mae_bench.suite.state import State
@@ -29,9 +27,7 @@ from .test_rows import SUITES
 def imagenet(tmp_path, monkeypatch):
     monkeypatch.chdir(SUITES.parents[1])
     (tmp_path / "data/imagenet/val").mkdir(parents=True)
-    found = find_data(tmp_path / "data")
-    assert found is not None
-    return found
+    return find_data(tmp_path / "data")
 
 
 @pytest.fixture
@@ -39,15 +35,18 @@ def miniworld(tmp_path, monkeypatch):
     monkeypatch.chdir(SUITES.parents[1])
     (tmp_path / "data/miniworld").mkdir(parents=True)
     (tmp_path / "data/miniworld/dataset.json").write_text("{}")
-    found = find_data(tmp_path / "data")
-    assert found is not None
-    return found
+    return find_data(tmp_path / "data")
 
 
 def test_which_data_are_there(tmp_path, imagenet):
     assert imagenet.suite.endswith("frozen.yaml") and imagenet.root == tmp_path / "data"
     (tmp_path / "none").mkdir()
-    assert find_data(tmp_path / "none") is None
+    with pytest.raises(NoDataError, match="no images of your own: .*none: no class folders and"):
+        find_data(tmp_path / "none")
+    (tmp_path / "sets/coco/val2017").mkdir(parents=True)
+    class_folders(tmp_path / "sets", ("coco/val2017", "ade20k/images"))
+    with pytest.raises(NoDataError, match="no images of your own in train or in a list"):
+        find_data(tmp_path / "sets")
     with pytest.raises(FileNotFoundError, match="--data .*nowhere: no such folder"):
         find_data(tmp_path / "nowhere")
 
@@ -125,25 +124,21 @@ def test_a_budget_leaves_out_what_does_not_fit_and_what_needs_it(tmp_path, miniw
 def own_folders(root, train: int, val: int = 2):
     for split, count in (("train", train), ("val", val)):
         class_folders(root / split, ("cat", "dog"), count)
-    found = find_data(root)
-    assert found is not None
-    return found
+    return find_data(root)
 
 
-def test_class_folders_of_ones_own(tmp_path, monkeypatch):
+def test_images_of_ones_own(tmp_path, monkeypatch):
     monkeypatch.chdir(SUITES.parents[1])
     data = own_folders(tmp_path / "pets", 12)
     assert data.name == "pets" and data.pictures == tmp_path / "pets/val"
     assert data.class_counts == Counter(cat=12, dog=12)
-    row = {"start": {"checkpoint": "mine.pth"}, "vars": {"size": "large"}}
+    row = {"start": {"checkpoint": "mine.pth"}}
     suite = card_suite(data, tmp_path / "work", "mine", row)
     jobs = {job.task: job for job in plan_jobs(measured_here(suite, "mine"), tmp_path).jobs}
-    assert list(jobs) == ["frozen-large", "few-images-large", "logistic-large"]
-    for job in jobs.values():
-        for split in ("train", "test"):
-            assert f"{split}_dataloader.dataset.data_root={data.root}" in job.command
-            assert f"{split}_dataloader.dataset.metainfo.classes=['cat', 'dog']" in job.command
-        load_config(job.command[1], parse_options(dict(o.split("=", 1) for o in job.command[-7:])))
+    assert list(jobs) == ["frozen", "few-images", "logistic"]
+    assert all(f"own_data.root={data.root}" in job.command for job in jobs.values())
+    measures = "test_cfg.measures=[{'type': 'mae_bench.LowShot', 'features': ['mean'], "
+    assert f"{measures}'counts': [1, 10, 0.1]}}]" in jobs["few-images"].command
     # nine images of a class are too few for ten
     few = own_folders(tmp_path / "few", 9)
     for one, columns in ((suite, 8), (card_suite(few, tmp_path / "work", "mine", row), 7)):
@@ -168,10 +163,11 @@ def test_measures_fit_the_images_there_are():
         fit("KNN", 20, 0)
 
 
-def test_class_folders_that_have_changed_are_refused(tmp_path):
+def test_images_that_have_changed_are_refused(tmp_path):
     data = own_folders(tmp_path / "pets", 12)
     check_unchanged(data, tmp_path / "work")
-    train = ImageFolders(data_root=str(data.root), data_prefix="train")
+    classes = {"classes": ["cat", "dog"]}
+    train = ImageFolders(data_root=str(data.root), data_prefix="train", metainfo=classes)
     measured = replace(RECORD, data={"frozen_train": data_identity(train)})
     write_record(measured, tmp_path / "work/a/record.json")
     check_unchanged(data, tmp_path / "work")
