@@ -105,7 +105,7 @@ def make_card(
     folder = Path(work_dir or Path("work_dirs/card", kind))
     facts = {**about_file(file, read), "as a backbone": how_it_loads(file)}
 
-    unfinished = False
+    out: Mapping[str, str] = {}  # jobs that were not done
     sections: list[Section] = []
     failed: Mapping[str, str] = {}
     if found is not None:
@@ -114,7 +114,6 @@ def make_card(
             state, out = measure(found, folder, name, file, read, seconds, retry_failed)
             left_out |= out
             failed = state.failed
-            unfinished = bool(out or failed)
         except (FileNotFoundError, ValueError) as error:
             left_out["measures"] = str(error)
         pictures = cache(partial(some_pictures, found))
@@ -134,7 +133,7 @@ def make_card(
         words = ["python", *command_words("tools/card.py"), f"{name}={file}", "--data", data]
         words += ["--work-dir", str(folder), "--budget", "2h", *["--retry-failed"] * bool(failed)]
         when = "Once what failed is mended:" if failed else "To go on, with more time:"
-        again = [(when, shlex.join(words))] if unfinished else []
+        again = [(when, shlex.join(words))] if out or failed else []
         sections.insert(0, Section("Left out", facts=left_out, commands=again))
     page = Page(f"Card of {name}", [Section("In the file", facts=facts)], sections)
     folder.mkdir(parents=True, exist_ok=True)

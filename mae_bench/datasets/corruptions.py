@@ -136,7 +136,7 @@ def _middle(image: np.ndarray, factor: float) -> tuple[np.ndarray, int, int]:
 
 def _key() -> np.ndarray:
     """State of NumPy's global generator, which has just been seeded."""
-    return np.random.get_state(legacy=False)["state"]["key"].copy()
+    return np.random.get_state(legacy=False)["state"]["key"]
 
 
 def _gaussian_noise(image: np.ndarray, severity: int) -> np.ndarray:

@@ -81,22 +81,18 @@ def settings_of(cfg: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(
             f"own_data.classes={classes}: several names are needed, \"('{classes}','other')\""
         )
+    loaders = [loader for loader in LOADERS if cfg.get(loader)]  # frozen measures never validate
     if not Path(own["root"]).is_dir():
         names = {} if classes is None else {"metainfo.classes": tuple(classes)}
-        return {f"{loader}.dataset.{k}": v for loader in LOADERS for k, v in names.items()}
+        return {f"{loader}.dataset.{k}": v for loader in loaders for k, v in names.items()}
     found = find_own_data(TASKS[cfg["default_scope"]], **own)
     masks = found.pop("masks", True)
-    found = {k: v for k, v in found.items() if not _of_no_loader(k, cfg)}
+    absent = set(LOADERS) - set(loaders)
+    found = {key: value for key, value in found.items() if key.split(".")[0] not in absent}
     if not masks:
         found |= BOXES_ONLY
-        for loader in LOADERS:
+        for loader in loaders:
             for i, step in enumerate(cfg[loader]["dataset"]["pipeline"]):
                 if "with_mask" in step:
                     found[f"{loader}.dataset.pipeline.{i}.with_mask"] = False
     return found
-
-
-def _of_no_loader(key: str, cfg: Mapping[str, Any]) -> bool:
-    """Whether a key is of a loader that a config has not: frozen measures never validate."""
-    part = key.partition(".")[0]
-    return part in LOADERS and not cfg.get(part)

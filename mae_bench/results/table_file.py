@@ -323,9 +323,11 @@ class _Reader:
             )
             first = self.tasks.get(task.after) if task.after else None
             self.check(
-                task.after is None or (first is not None and first.after is None),
+                task.after is None
+                or (first is not None and first.after is None and first.test != name),
                 f"tasks.{name}.after",
-                f"names no task that comes after none itself: {task.after!r}",
+                f"names no task that waits for no other with 'after', nor tests {name}: "
+                f"{task.after!r}",
             )
         columns = self.named(data["columns"], "columns")
         rows = self.named(data["rows"], "rows")

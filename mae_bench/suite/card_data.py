@@ -16,10 +16,8 @@ from ..datasets.own_data import find_own_data
 FULL = "configs/suite/full.yaml"
 MINIWORLD_FILE = "dataset.json"  # which MiniWorld describes itself with
 OWN_ROOT = "own_data.root"
-NEIGHBOURS = (10, 20, 100, 200)  # of DINO's evaluation code
 FEW = (1, 10, 0.1)  # images a class, and a share of them
 STEPS, BATCH = 12_500, 128  # of DINOv2's linear evaluation, whatever the data; on one GPU
-HELD_OUT = 0.1  # of the training images, on which linear heads are chosen
 
 
 @dataclass(frozen=True)
@@ -160,6 +158,9 @@ def fit_to_own(measure: Mapping[str, Any], counts: Counter[str]) -> dict[str, An
     Raises:
         ValueError: fewer images than any measure needs.
     """
+    from ..evaluation.frozen.knn import NEIGHBOURS
+    from ..evaluation.frozen.measure import SHARE, held_out
+
     images, fewest = counts.total(), min(counts.values())
     if images < NEIGHBOURS[0] or not fewest:
         raise ValueError(
@@ -173,7 +174,7 @@ def fit_to_own(measure: Mapping[str, Any], counts: Counter[str]) -> dict[str, An
     elif kind == "LowShot":
         found["counts"] = [count for count in FEW if count <= fewest]
     elif kind == "LinearHeads":
-        learned = images - max(1, round(HELD_OUT * images))
+        learned = int((~held_out(images, SHARE, seed=0)).sum())
         found["batch"] = min(BATCH, learned)
         found["epochs"] = math.ceil(STEPS / (learned // found["batch"]))
     return found

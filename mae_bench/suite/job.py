@@ -22,7 +22,7 @@ class Job:
         command: arguments of the Python interpreter.
         config_sha256: of the config with the seed and the overrides; None for a job that chooses
             among others, whose record is a copy of one of theirs, or takes settings of a search.
-        checkpoint: file the job starts from; made by the job in `needs` if there is one.
+        checkpoint: file the job starts from; made by the first one in `needs`, or the user's.
         needs: names of the jobs that have to be done before.
         minutes: estimated cost on one core; None where the suite does not say.
         signature: SHA-256 over everything that decides the job's result and is known before.

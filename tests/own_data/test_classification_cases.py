@@ -13,6 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
+from mae_bench.config.load import load_config
+from mae_bench.config.locate import find_config
 from mae_bench.datasets.image_folders import ImageFolders, ImageNet1K
 from mae_bench.datasets.imagenet_variants import imagenet_classes
 from mae_bench.datasets.loading import LoadImageTensor
@@ -445,3 +447,14 @@ def test_imagenet_is_labelled_by_wordnet_id(thousand):
     assert [dataset.get_data_info(i)["gt_label"] for i in range(len(dataset))] == [10]
     with pytest.raises(ValueError, match="split='test2'"):
         ImageNet1K(data_root=str(thousand), split="test2")
+
+
+def test_a_recipe_that_never_validates_gets_no_loader_for_it(tmp_path):
+    config = find_config("configs/cls/vit_base_frozen_own.py")
+    class_folder(tmp_path)
+    given = {"own_data.root": str(tmp_path)}, {"own_data.classes": tuple(NAMES)}
+    for own, classes in zip(given, (sorted(NAMES), NAMES), strict=True):
+        cfg = load_config(config, own)
+        assert "val_dataloader" not in cfg
+        for loader in (cfg.train_dataloader, cfg.test_dataloader):
+            assert loader.dataset.metainfo["classes"] == tuple(classes)

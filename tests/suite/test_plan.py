@@ -80,6 +80,10 @@ def test_a_task_after_another_takes_nothing_of_it(workplace):
         tasks["linear"]["after"] = wrong
         with pytest.raises(ValueError, match=f"'tasks.linear.after' names no task .*'{wrong}'"):
             planned(workplace)
+    tasks["finetune"]["after"], tasks["linear"] = "robustness", {"config": "lin.py"}
+    del tasks["robustness"]["after"]  # which tests it
+    with pytest.raises(ValueError, match="'tasks.finetune.after' names no task .*'robustness'"):
+        planned(workplace)
 
 
 def test_signature_follows_config_values_seed_and_what_came_before(workplace):

@@ -9,6 +9,7 @@ from torch import Tensor
 from ...registry import METRICS
 from .measure import FrozenSets, Measured, accuracy
 
+NEIGHBOURS = (10, 20, 100, 200)
 QUERIES = 1024  # of which similarities to one chunk of training images are held: 16 MB
 
 
@@ -79,7 +80,7 @@ class KNN:
 
     def __init__(
         self,
-        neighbours: Sequence[int] = (10, 20, 100, 200),
+        neighbours: Sequence[int] = NEIGHBOURS,
         temperature: float = 0.07,
         features: Sequence[str] | None = None,
     ) -> None:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...registry import METRICS
-from .measure import FrozenSets, Measured, accuracy, held_out
+from .measure import SHARE, FrozenSets, Measured, accuracy, held_out
 
 RATES = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1)
 RATE_BATCH = 256  # samples that a rate is for
@@ -121,7 +121,7 @@ class LinearHeads:
         epochs: int = 10,
         batch: int = 1024,
         momentum: float = 0.9,
-        share: float = 0.1,
+        share: float = SHARE,
         features: Sequence[str] | None = None,
         seed: int = 0,
     ) -> None:

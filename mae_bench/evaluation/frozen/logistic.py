@@ -8,7 +8,7 @@ from mmengine.logging import print_log
 from torch import Tensor
 
 from ...registry import METRICS
-from .measure import FrozenSets, Measured, accuracy, held_out
+from .measure import SHARE, FrozenSets, Measured, accuracy, held_out
 
 ROWS = 65536  # that are in float64 at a time: 400 MB of a ViT-B
 
@@ -90,7 +90,7 @@ class Logistic:
     def __init__(
         self,
         strengths: Sequence[float],
-        share: float = 0.1,
+        share: float = SHARE,
         iterations: int = 1000,
         features: Sequence[str] | None = None,
         seed: int = 0,

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from ..feature_store import FeatureStore, FeatureTensors
 
+SHARE = 0.1  # of the training images, that hyper-parameters are chosen on
+
 
 @dataclass(frozen=True)
 class FrozenSets:
