@@ -216,12 +216,13 @@ def peak_memories(
 
 def _measure_peak(sender, build: Callable[..., Callable[[], object]], args: tuple) -> None:
     try:
-        sender.send(_peak_of_call(build, args))
+        sender.send(peak_of_call(build, args))
     except torch.OutOfMemoryError:
         sender.send(None)
 
 
-def _peak_of_call(build: Callable[..., Callable[[], object]], args: tuple) -> float:
+def peak_of_call(build: Callable[..., Callable[[], object]], args: tuple) -> float:
+    """What :func:`peak_memory` says, of a call in this process."""
     call = build(*args)
     if torch.cuda.is_initialized():
         torch.cuda.synchronize()
