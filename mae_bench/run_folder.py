@@ -45,6 +45,15 @@ SLURM_LOGS_NAME = "slurm"  # a folder
 # Of a file that was being written (``files.write_atomic``).
 REMAINS = re.compile(r"\.(.+)\.[0-9a-f]{32}\.tmp")
 
+# What a run says at last whose loss or weights went to infinity or NaN (``StopOnNonFiniteLoss`` and
+# ``SaveCheckpoint``): its settings are no good, and nothing else is wrong with it.
+DIVERGED = re.compile(r"rror: (the loss is (nan|-?inf) at|\S+ is not finite after) step \d+")
+
+
+def diverged(failure: Mapping[str, Any]) -> bool:
+    """Whether a job failed because its training diverged, by its ``failed.json``."""
+    return any(DIVERGED.search(line) for line in failure["log_tail"])
+
 
 def failure_text(failure: Mapping[str, Any]) -> str:
     """In one line why a job failed, by its ``failed.json``: the reason, with the error itself."""

@@ -15,14 +15,13 @@ from ..files import read_json, sha256_of, write_json_atomic
 from ..results.curves import read_scalars
 from ..results.environment import git_revision, package_versions
 from ..results.record import Record, read_record, write_record
-from ..run_folder import PROGRESS_NAME, RECORD_NAME
+from ..run_folder import PROGRESS_NAME, RECORD_NAME, diverged
 from .job import Job
 from .state import failure_of
 from .study import Study, Trial
 from .worker import DISK_FULL, DONE, FAILED, STOPPED, Worker
 
 LOOK_SECONDS = 2.0
-DIVERGED = "the loss is "  # of StopOnNonFiniteLoss
 
 
 class TrialWorker(Worker):
@@ -92,11 +91,12 @@ class SearchWorker(Worker):
             elif worker.pruned:
                 study.stopped(trial)
                 self._note(log, f"{trial.name}: stopped, it is not among the best")
-            elif outcome == FAILED and _diverged(worker.job):
-                study.finished(trial, math.nan, {})
-                self._note(log, f"{trial.name}: its loss is not finite")
             elif outcome == FAILED:
                 failure = failure_of(worker.job) or {"reason": "", "log_tail": []}
+                if diverged(failure):
+                    study.finished(trial, math.nan, {})
+                    self._note(log, f"{trial.name}: it diverged")
+                    continue
                 reason = f"{failure['reason']}, of {trial.name}"
                 return self.fail(attempt, reason, failure["log_tail"])
             else:
@@ -161,8 +161,3 @@ def trial_job(job: Job, trial: Trial) -> Job:
         signature=hashlib.sha256(decides.encode()).hexdigest(),
         search=None,
     )
-
-
-def _diverged(job: Job) -> bool:
-    failure = failure_of(job)
-    return failure is not None and any(DIVERGED in line for line in failure["log_tail"])

@@ -245,9 +245,13 @@ class Study:
             if trial.state == self._states.FAIL:
                 values[name] = -math.inf  # it has lost wherever the others are
             elif self._rungs_of(trial) > rung:
-                values[name] = self._sign * curve[min(s for s in curve if s >= step)]
+                values[name] = self._score(curve[min(s for s in curve if s >= step)])
         ranked = sorted(values, key=lambda name: -values[name])
         return ranked[: len(ranked) // self.search.reduction_factor]
+
+    def _score(self, value: float) -> float:
+        """A value by which trials are ranked, the larger the better; one that is none is last."""
+        return self._sign * value if math.isfinite(value) else -math.inf
 
     def _latest_stopped(self, trials: Sequence[Any]) -> list[Any]:
         latest = {trial.user_attrs[FOLDER]: trial for trial in trials}
@@ -269,7 +273,7 @@ class Study:
 
         def rank(trial: Any) -> tuple[int, float]:
             steps = trial.intermediate_values
-            return self._rungs_of(trial), self._sign * steps[max(steps)]
+            return self._rungs_of(trial), self._score(steps[max(steps)])
 
         return max(self._latest_stopped(trials), key=rank, default=None)
 

@@ -1,6 +1,7 @@
 """A search by Optuna: any number of runners, killed or not, tries each setting once."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -46,9 +47,9 @@ curve = folder / f"{os.getpid()}/vis_data/scalars.json"
 curve.parent.mkdir(parents=True)
 first = int(state.read_text()) if state.exists() else 0
 if lr > behaviour.get("diverges from", 99):
-    sys.exit("ValueError: the loss is nan at step 1 with lr 1")
+    sys.exit("error: the loss is nan at step 1 with lr 1")
 if behaviour.get("fails"):
-    sys.exit("RuntimeError: out of luck")
+    sys.exit("error: the loss is large; out of luck")
 for epoch in range(first + 1, behaviour["epochs"] + 1):
     time.sleep(behaviour["seconds"])
     say(f"{folder.name} {epoch}")
@@ -183,10 +184,11 @@ def test_proposals_follow_from_the_seed(search, tmp_path):
     assert len(set(first)) == 12 and len(set(rates("d", 0, "random"))) == 12
 
 
-def test_halving_stops_and_resumes_as_asha_has_it(search, tmp_path):
+@pytest.mark.parametrize("lowest", [0.1, math.nan])
+def test_halving_stops_and_resumes_as_asha_has_it(lowest, search, tmp_path):
     one = Search(SPACE, trials=9, rungs=[1, 3], name="s/l", select="score")
     own = Study(tmp_path, one, "max")
-    values = [0.1, 0.9, 0.2, 0.3, 0.4, 0.8, 0.5, 0.6, 0.7]  # after each epoch
+    values = [lowest, 0.9, lowest, 0.3, 0.4, 0.8, 0.5, 0.6, 0.7]  # after each epoch
     begun, ended, log = [], [], []
     while (trial := own.next("me", 1)) is not None:
         number = int(trial.name.rpartition("trial")[2])

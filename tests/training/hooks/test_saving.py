@@ -11,6 +11,7 @@ from mmengine.runner import CheckpointLoader
 
 from mae_bench.checkpoint.integrity import archive_damage
 from mae_bench.files import write_atomic
+from mae_bench.run_folder import diverged
 from mae_bench.training.hooks.saving import (
     SaveCheckpoint,
     check_readable,
@@ -175,8 +176,9 @@ def test_weights_that_are_not_finite_are_not_saved(train, tiny, tmp_path, monkey
 
     monkeypatch.setattr(tiny["KeepLosses"], "after_train_iter", diverge)
     # the loss of step 6 is infinite, but the hook that would see it is off
-    with pytest.raises(ValueError, match=r"not finite after step .*last good.*iter_3.pth"):
+    with pytest.raises(ValueError, match=r"not finite after step .*last good.*iter_3.pth") as error:
         train(non_finite=False, epochs=2)
+    assert diverged({"log_tail": ["begin", f"error: {error.value}", "end"]})
     assert checkpoints(tmp_path / "work") == ["iter_3.pth"]
 
 
@@ -189,9 +191,11 @@ def test_loss_that_is_not_finite_stops_the_run(train, tiny, tmp_path, monkeypatc
 
     monkeypatch.setattr(tiny["RecordedMAE"], "loss", nan_at_step_8)
     message = r"the loss is nan at step 8 with lr 0.00\d+, samples \S+/\d+.jpg, .*\.jpg \(see"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as error:
         train(epochs=2)
     assert checkpoints(tmp_path / "work") == ["iter_3.pth", "iter_6.pth"]
+    assert diverged({"log_tail": [f"error: {error.value}"]})
+    assert not diverged({"log_tail": ["error: out of memory", "the loss is 2.3 at step 8", ""]})
 
 
 def test_pickle_of_mmengines_own_hook_is_read(tmp_path):
