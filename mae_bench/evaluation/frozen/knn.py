@@ -1,13 +1,14 @@
 """Weighted k-nearest-neighbour classification on frozen features."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ...registry import METRICS
-from .measure import FrozenSets, Measured, accuracy
+from ..feature_store import FeatureStore, FeatureTensors
+from .measure import FrozenSets, Measured, accuracy, tell
 
 NEIGHBOURS = (10, 20, 100, 200)
 QUERIES = 1024  # of which similarities to one chunk of training images are held: 16 MB
@@ -99,8 +100,17 @@ class KNN:
         metrics = {}
         for name in sets.names(self.features):
             queries = sets.val.load(name).to(sets.device)
-            near, places = nearest(sets.train.chunks(name), queries, most)
+            near, places = nearest(_told(name, sets.train), queries, most)
             for k in self.neighbours:
                 classes = vote(near[:, :k], labels[places[:, :k]], sets.classes, self.temperature)
                 metrics[f"knn/{name}/top1_k{k}"] = accuracy(classes, sets.val.labels)
         return Measured(metrics)
+
+
+def _told(name: str, train: FeatureStore | FeatureTensors) -> Iterator[Tensor]:
+    """Features of the training images, chunk by chunk, telling how far it is."""
+    done = 0
+    for chunk in train.chunks(name):
+        yield chunk
+        before, done = done, done + len(chunk)
+        tell(f"k-NN of {name}: training images", before, done, train.samples)

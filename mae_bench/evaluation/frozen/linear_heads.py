@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...registry import METRICS
-from .measure import SHARE, FrozenSets, Measured, accuracy, held_out
+from .measure import SHARE, FrozenSets, Measured, accuracy, held_out, tell
 
 RATES = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1)
 RATE_BATCH = 256  # samples that a rate is for
@@ -72,6 +72,7 @@ def train_heads(
             speed.mul_(momentum).add_(gradient).add_(decays * weights)
             share = (epoch * steps + step) / (epochs * steps)
             weights -= peaks * (0.5 * (1 + math.cos(math.pi * share))) * speed
+        tell("linear heads: epoch", epoch, epoch + 1, epochs)
     return weights
 
 

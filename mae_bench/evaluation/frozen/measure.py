@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor
 
 from ..feature_store import FeatureStore, FeatureTensors
@@ -75,3 +76,9 @@ def held_out(count: int, share: float, seed: int) -> Tensor:
 def accuracy(predicted: Tensor, labels: Tensor) -> float:
     """Share of right predictions, in percent."""
     return 100 * float((predicted.cpu() == labels.cpu()).double().mean())
+
+
+def tell(what: str, before: int, done: int, total: int) -> None:
+    """Log how far a measure is, each time a tenth more is done, but for the last."""
+    if 10 * before // total < 10 * done // total < 10:
+        print_log(f"{what} {done:,} of {total:,}", "current")

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.neighbors import KNeighborsClassifier
 
-from mae_bench.evaluation.frozen import KNN, knn
+from mae_bench.evaluation.frozen import KNN, knn, measure
 from mae_bench.evaluation.frozen.knn import nearest, vote
 
 from .clusters import CLASSES, clusters
@@ -54,3 +54,12 @@ def test_too_many_neighbours_and_unknown_features_are_refused(sets):
         KNN(neighbours=[10, 201])(sets)
     with pytest.raises(ValueError, match=r"features=\['class_token'\]: extracted are mean"):
         KNN(neighbours=[10], features=["class_token"])(sets)
+
+
+def test_progress_is_told(sets, monkeypatch):
+    lines = []
+    monkeypatch.setattr(measure, "print_log", lambda line, logger: lines.append(line))
+    KNN(neighbours=[10])(sets)
+    assert lines == [
+        f"k-NN of mean: training images {done} of 200" for done in (37, 74, 111, 148, 185)
+    ]
