@@ -111,8 +111,8 @@ def make_card(
     if found is not None:
         check_unchanged(found, folder)
         try:
-            state, out = measure(found, folder, name, file, read, seconds, retry_failed)
-            left_out |= out
+            state, absent, out = measure(found, folder, name, file, read, seconds, retry_failed)
+            left_out |= absent | out
             failed = state.failed
         except (FileNotFoundError, ValueError) as error:
             left_out["measures"] = str(error)
@@ -177,14 +177,25 @@ def measure(
     checkpoint: Checkpoint,
     budget: float,
     retry_failed: bool,
-) -> tuple[State, dict[str, str]]:
-    """Run what the budget reaches to; what it did not, and why, with the command of each.
+) -> tuple[State, dict[str, str], dict[str, str]]:
+    """Run what the budget reaches to.
+
+    Returns:
+        the state afterwards; jobs that have no data; those that the budget did not reach to. Of
+        each why, and of the latter the command.
 
     Raises:
         ValueError: no ViT, or the work dir holds another checkpoint of that name.
     """
     from ..results.table_file import write_suite
-    from ..suite.card_suite import card_suite, command_of, measured_here, row_of, within
+    from ..suite.card_suite import (
+        card_suite,
+        command_of,
+        measured_here,
+        row_of,
+        within,
+        without_sets,
+    )
     from ..suite.display import PlainDisplay
     from ..suite.executor import LocalExecutor, cpu_cores, run_jobs, visible_gpus
     from ..suite.plan import plan_jobs
@@ -197,13 +208,14 @@ def measure(
     gpus = visible_gpus()
     slots = len(gpus) or min(2, cpu_cores())
     state = current_state(jobs, slots, retry_failed)
+    absent = without_sets(state, suite, data)
     out = within(budget, state)
     write_suite(suite, work_dir)
     with PlainDisplay(PlainConsole()) as display:
         run_jobs(state, LocalExecutor(slots, gpus), display, budget)
     out |= {job.name: "was not done when the budget was spent" for job in state.open()}
     commands = {job.name: command_of(job) for job in jobs}
-    return state, {one: f"{why}: {commands[one]}" for one, why in out.items()}
+    return state, absent, {one: f"{why}: {commands[one]}" for one, why in out.items()}
 
 
 def some_pictures(data: CardData) -> dict[str, Path]:

@@ -6,6 +6,7 @@ from two seeds on.
 """
 
 import math
+import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -146,13 +147,27 @@ def _claim(
         raise ValueError(f"claims {place}, which nothing measures")
     value = value_of(records[run], cell)
     if value is None:
-        raise ValueError(f"has no defined '{cell.metric}' for {place}")
+        raise ValueError(
+            f"has no defined '{cell.metric}' for {place}{_why_not(records[run], cell)}"
+        )
     start = table.starts.get(cell.start or "", Start(""))
     found = departures(run, records, cell, claim, start)
     excluding = [one.text for one in found if one.excludes]
     if excluding:
         raise ValueError(f"not comparable with {place}: {'; '.join(excluding)}")
     return _Claim(run, value, found)
+
+
+def _why_not(record: Record, cell: Cell) -> str:
+    """Which set was not there for a number, where a robustness test says so."""
+    group = (own_metric(record, cell) or "").partition("/")[0]
+    missing = record.run_card.get("missing")
+    told = map(str, missing) if isinstance(missing, list) else ()
+    reasons = [one for one in told if re.match(rf"{re.escape(group)}[/:]", one)]
+    if not reasons:
+        return ""
+    again = "once it is there, remove this record and start again: what is evaluated is kept"
+    return f" ({'; '.join(reasons)}; {again})"
 
 
 def _cell(cell: Cell, claims: Sequence[_Claim], records: Records) -> MeasuredCell:

@@ -100,6 +100,22 @@ def measured_here(suite: Suite, name: str) -> Suite:
     return Suite(suite.file, suite.name, (measuring(table, starts),), suite.data)
 
 
+def without_sets(state: State, suite: Suite, data: CardData) -> dict[str, str]:
+    """Jobs of robustness sets of which none is there, and which; `state` keeps the others."""
+    from ..datasets.robustness_sets import FOLDERS
+
+    (table,) = suite.tables
+    out = {}
+    for job in state.open():
+        metrics = [table.cell(claim["row"], claim["column"]).metric for claim in job.cells]
+        sets = [metric.partition("/")[0] for metric in metrics if metric]
+        folders = [FOLDERS[one] for one in sets if one in FOLDERS]
+        if folders and not any((data.root / folder).is_dir() for folder in folders):
+            out[job.name] = f"none of {', '.join(folders)} is in {data.root}"
+    state.jobs = [job for job in state.jobs if job.name not in out]
+    return out
+
+
 def within(budget: float, state: State) -> dict[str, str]:
     """Jobs that a budget in seconds does not reach to, and why; `state` keeps the others.
 

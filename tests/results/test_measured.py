@@ -151,6 +151,15 @@ def test_a_metric_that_is_not_defined_fills_no_cell(coco_run):
     assert one.reason == "has no defined 'coco/bbox_mAP' for Table 4, MAE, APbox ViT-B"
 
 
+@pytest.mark.parametrize("missing", [["coco/fog/3: nothing", "coco_2: no folder b", 3], 7, None])
+def test_a_set_that_was_not_there_is_named(coco_run, missing):
+    run = coco_run(-1.0)
+    _, (one,) = table_4(runs(replace(run, run_card={**run.run_card, "missing": missing})))
+    named = one.reason.partition(" ViT-B")[2]
+    assert named.startswith(" (coco/fog/3: nothing; once it is there,") is isinstance(missing, list)
+    assert "coco_2" not in named and bool(named) is isinstance(missing, list)
+
+
 def test_config_departures_of_a_claim_are_footnotes(coco_run):
     claim = dict(table="Table 4", row="MAE", column="APbox ViT-B", differs=["lr=1, recipe 2"])
     table, _ = table_4(runs(coco_run(0.49, cells=[claim])))

@@ -14,7 +14,7 @@ from mae_bench.models import VisionTransformer
 from mae_bench.results.record import write_record
 from mae_bench.results.table_file import write_suite
 from mae_bench.suite.card_data import NoDataError, check_unchanged, find_data, fit_to_own
-from mae_bench.suite.card_suite import card_suite, measured_here, row_of, within
+from mae_bench.suite.card_suite import card_suite, measured_here, row_of, within, without_sets
 from mae_bench.suite.plan import plan_jobs
 from mae_bench.suite.state import State
 
@@ -119,6 +119,20 @@ def test_a_budget_leaves_out_what_does_not_fit_and_what_needs_it(tmp_path, miniw
         assert out[names["randomlinear-robustness"]] == f"needs {names['randomfrozen']}"
         assert [job.initialisation for job in state.jobs] == ["one", "one"]
     assert within(1e9, State(list(jobs), 1)) == {}
+
+
+def test_robustness_waits_for_one_of_its_sets(tmp_path, imagenet):
+    row = {"start": {"checkpoint": "mine.pth"}, "vars": {"size": "base"}}
+    suite = card_suite(imagenet, tmp_path / "work", "mine", row)
+    jobs = plan_jobs(measured_here(suite, "mine"), tmp_path / "work").jobs
+    state = State(list(jobs), 1)
+    folders = "imagenet-a, imagenet-r, sketch, imagenetv2-matched-frequency-format-val, imagenet-c"
+    reason = f"none of {folders} is in {imagenet.root}"
+    assert without_sets(state, suite, imagenet) == {"seed0/mine/linear-robustness-base": reason}
+    assert "linear-robustness-base" not in {job.task for job in state.jobs}
+    (imagenet.root / "sketch").mkdir()
+    state = State(list(jobs), 1)
+    assert without_sets(state, suite, imagenet) == {} and len(state.jobs) == len(jobs)
 
 
 def own_folders(root, train: int, val: int = 2):

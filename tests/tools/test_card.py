@@ -68,17 +68,18 @@ def test_a_file_that_says_nothing_of_its_input(run_tool, of_mae):
     assert ended.code == 0, ended.stderr
     left_out = [line for line in ended.stdout.splitlines() if line.startswith("left out: ")]
     assert [line.split(": ")[1].rpartition("/")[2].partition(",")[0] for line in left_out] == [
+        "linear-robustness-base",
         "frozen-base",
         "few-images-base",
-        "linear-robustness-base",
         "logistic-base",
         "reconstructions",
     ]
+    assert "sketch, imagenetv2-matched-frequency-format-val" in left_out[0]
     assert "mae.pth: holds no decoder" in left_out[-1]
-    words = shlex.split(left_out[0].partition("spent: ")[2])
+    words = shlex.split(left_out[1].partition("spent: ")[2])
     assert words[:4] == ["python", "-m", "mae_bench", "test"]
     assert any(word.startswith("test_cfg.measures=[{'type': 'mae_bench.KNN'}") for word in words)
-    assert " \"test_cfg.measures=[{'type'" in left_out[0]
+    assert " \"test_cfg.measures=[{'type'" in left_out[1]
     page = Path(ended.stdout.splitlines()[-1]).read_text()
     assert "Features of n01440764/b.JPEG" in page and "no ViT" not in page
     given = ([1.0, 2.0, 3.0], [4.0, 5.0, 6.0])
