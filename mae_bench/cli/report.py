@@ -110,7 +110,7 @@ def show(grids: list[Grid]) -> None:
     """Print tables on the terminal."""
     console = PlainConsole()
     for grid in grids:
-        console.print(grid.rich())
+        console.print(grid)
 
 
 def markdown(grids: list[Grid]) -> str:

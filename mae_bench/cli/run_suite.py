@@ -315,5 +315,5 @@ def summarise(work_dir: Path, console: PlainConsole) -> None:
     write_atomic(sections.encode(), table_file)
     report_file = write_report(work_dir, work_dir / REPORT_NAME)
     for grid in grids:
-        console.print(grid.rich())
+        console.print(grid)
     console.print(f"table:  {table_file}\nreport: {report_file}", soft_wrap=True)

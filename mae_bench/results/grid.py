@@ -1,10 +1,11 @@
 """A table as text cells, and what it looks like in Markdown and LaTeX."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions
 from rich.table import Table
 from rich.text import Text
 
@@ -35,7 +36,9 @@ _LATEX = {
     "\u2026": r"\ldots{}",
 }
 
-LABEL_WIDTH = 16  # of a row's label on a terminal, at least; longer ones are folded
+# On a terminal, in characters.
+LABEL_WIDTH = 16  # of a row's label, at least; longer ones are folded
+COLUMN_GAP = 3  # a space on both sides of a column, and one between two
 
 
 @dataclass(frozen=True)
@@ -89,23 +92,53 @@ class Grid:
             parts.append("\n".join(notes) + "\n")
         return "\n".join(part for part in parts if part.strip())
 
-    def rich(self) -> Table:
-        """The table for a ``PlainConsole``, footnotes below it."""
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
+        """For a ``PlainConsole``: columns that do not fit beside others below them, then notes."""
+        label = min(LABEL_WIDTH, max(map(cell_len, (self.headings[0], *self._labels))))
+        room = options.max_width - label - COLUMN_GAP - 1
+        parts = self._parts(room)
         notes = "\n".join(f"{letter}  {text}" for letter, text in self.notes)
-        table = Table(title=self.name, box=SIMPLE_HEAD, caption=notes or None)
-        table.caption_justify = "left"
-        longest = max(map(len, [self.headings[0], *(row.label for row in self.rows)]))
-        for index, heading in enumerate(self.headings):
-            justify: Literal["left", "right"] = "right" if index else "left"
-            width = None if index else min(LABEL_WIDTH, longest)
-            table.add_column(heading, justify=justify, overflow="fold", min_width=width)
-        for row in self.rows:
-            texts = []
-            for cell in row.cells:
-                text = Text(printable(cell.text), "bold green" if cell.bold else "")
-                texts.append(text + f" {','.join(cell.marks)}" if cell.marks else text)
-            table.add_row(row.label, *texts, style="dim" if row.soft else None)
-        return table
+        for number, columns in enumerate(parts, 1):
+            table = Table(
+                title=self.name if number == 1 else None,
+                box=SIMPLE_HEAD,
+                caption=(notes or None) if number == len(parts) else None,
+                caption_justify="left",
+            )
+            table.add_column(self.headings[0], overflow="fold", min_width=label)
+            folded = sum(self._width(place, str.splitlines) for place in columns) > room
+            for place in columns:
+                width = self._width(place) - COLUMN_GAP if folded else None
+                heading = self.headings[1 + place]
+                table.add_column(heading, justify="right", overflow="fold", width=width)
+            for row in self.rows:
+                cells = [row.cells[place] for place in columns]
+                texts = [Text(_shown(cell), "bold green" if cell.bold else "") for cell in cells]
+                table.add_row(row.label, *texts, style="dim" if row.soft else None)
+            yield table
+
+    @property
+    def _labels(self) -> Iterator[str]:
+        return (row.label for row in self.rows)
+
+    def _width(self, place: int, lines: Callable[[str], Sequence[str]] = str.split) -> int:
+        """Characters that a column takes where its heading is in such lines, with the gap."""
+        heading = lines(self.headings[1 + place])
+        texts = [*heading, *(_shown(row.cells[place]) for row in self.rows)]
+        return max(map(cell_len, texts), default=0) + COLUMN_GAP
+
+    def _parts(self, room: int) -> list[list[int]]:
+        """Places of the cells that stand beside each other in so many characters, at least one."""
+        parts: list[list[int]] = [[]]
+        left = room
+        for place in range(len(self.headings) - 1):
+            width = self._width(place)
+            if width > left and parts[-1]:
+                parts.append([])
+                left = room
+            parts[-1].append(place)
+            left -= width
+        return parts
 
     def latex(self) -> str:
         """A ``table`` environment that needs no package; wide tables are set in small type."""
@@ -163,6 +196,11 @@ def escape_latex(text: str) -> str:
             # pdflatex with T1 fonts prints Latin-1; other scripts need packages we cannot guess
             out.append(character if character.isprintable() and ord(character) < 256 else "?")
     return "".join(out)
+
+
+def _shown(cell: GridCell) -> str:
+    """A cell with its marks on a terminal."""
+    return printable(f"{cell.text} {','.join(cell.marks)}" if cell.marks else cell.text)
 
 
 def _markdown_row(texts: Iterable[str]) -> str:

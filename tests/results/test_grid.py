@@ -87,12 +87,26 @@ def test_markdown_section_has_footnotes_and_escapes_bars():
 def test_long_labels_leave_the_numbers_on_a_terminal_of_eighty_columns():
     label = ", ".join(f"train_dataloader.dataset.key_{i}=value" for i in range(20))
     console = PlainConsole(width=80, file=io.StringIO())
-    console.print(Grid("", "", ["start", "top-1", "seeds"], [row(label, "83.6", "3")]).rich())
+    console.print(Grid("", "", ["start", "top-1", "seeds"], [row(label, "83.6", "3")]))
     assert re.search(r"\b83\.6 +3\b", console.file.getvalue())
     many = [f"{i}.5" for i in range(10, 18)]
     console = PlainConsole(width=80, file=io.StringIO())
-    console.print(Grid("", "", ["start", *many], [row(label, *many)]).rich())
+    console.print(Grid("", "", ["start", *many], [row(label, *many)]))
     assert all(console.file.getvalue().count(number) == 2 for number in many)
+
+
+@pytest.mark.parametrize("width", [40, 80, 300])
+def test_columns_that_do_not_fit_a_terminal_come_below(width):
+    values = [f"{number}.0 ± 0.1" for number in range(10, 24)]
+    headings = [f"linear probing of {number}" for number in range(14)]
+    grid = Grid("Name", "", ["start", *headings], [row("mine", *values)], [("a", "a note")])
+    console = PlainConsole(width=width, file=io.StringIO())
+    console.print(grid)
+    text = console.file.getvalue()
+    assert all(text.count(value) == 1 for value in values)
+    assert max(map(len, text.splitlines())) <= width
+    assert text.count("Name") == text.count("a note") == 1
+    assert text.count("mine") == text.count("start") == {40: 7, 80: 3, 300: 1}[width]
 
 
 def row(label: str, *texts: str) -> GridRow:
