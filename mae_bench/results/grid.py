@@ -38,7 +38,7 @@ _LATEX = {
 
 # On a terminal, in characters.
 LABEL_WIDTH = 16  # of a row's label, at least; longer ones are folded
-COLUMN_GAP = 3  # a space on both sides of a column, and one between two
+COLUMN_GAP = 2  # a space behind a column, and one between two
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,7 @@ class Grid:
             table = Table(
                 title=self.name if number == 1 else None,
                 box=SIMPLE_HEAD,
+                padding=(0, 1, 0, 0),
                 caption=(notes or None) if number == len(parts) else None,
                 caption_justify="left",
             )
