@@ -94,7 +94,8 @@ class Grid:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
         """For a ``PlainConsole``: columns that do not fit beside others below them, then notes."""
-        label = min(LABEL_WIDTH, max(map(cell_len, (self.headings[0], *self._labels))))
+        labels = [self.headings[0], *(row.label for row in self.rows)]
+        label = min(LABEL_WIDTH, max(map(cell_len, labels)))
         room = options.max_width - label - COLUMN_GAP - 1
         parts = self._parts(room)
         notes = "\n".join(f"{letter}  {text}" for letter, text in self.notes)
@@ -117,10 +118,6 @@ class Grid:
                 texts = [Text(_shown(cell), "bold green" if cell.bold else "") for cell in cells]
                 table.add_row(row.label, *texts, style="dim" if row.soft else None)
             yield table
-
-    @property
-    def _labels(self) -> Iterator[str]:
-        return (row.label for row in self.rows)
 
     def _width(self, place: int, lines: Callable[[str], Sequence[str]] = str.split) -> int:
         """Characters that a column takes where its heading is in such lines, with the gap."""
